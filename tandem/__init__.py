@@ -1,0 +1,1 @@
+"""What every part of Tandem may import: the schema, RPC options, settings, errors, discovery."""

@@ -1,0 +1,1 @@
+"""Code generated from ``proto/tandem/v1``; ``make proto`` makes it anew."""
