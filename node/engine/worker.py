@@ -1,0 +1,108 @@
+"""The one thread in which everything of MLX happens: load, evaluate, run, free.
+
+Arrays are bound to the stream of the thread that made them, so a graph built in one thread cannot be evaluated in
+another. The event loop hands closures over and gets plain values back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import mlx.core as mx
+
+from tandem.errors import OverloadedError
+
+T = TypeVar("T")
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any]]
+
+
+class Worker:
+    """Runs closures one after the other in a thread of its own.
+
+    ``run`` may be called from one event loop only. A cancelled waiter does not stop a closure that has begun: its
+    result is dropped; a closure that has not begun is skipped.
+    """
+
+    def __init__(self, name: str = "mlx", *, max_pending: int = 4096) -> None:
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._max_pending = max_pending
+        self._pending = 0
+        self._completed = 0
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Closures accepted and not finished."""
+        return self._pending
+
+    @property
+    def completed(self) -> int:
+        """Closures finished since the start."""
+        return self._completed
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that the closure now running has taken; 0 while the thread waits."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """The result of ``job()``, run in the worker's thread after everything given before. Raises as ``submit``."""
+        return await self.submit(job)
+
+    def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """Queues ``job`` at once; the future is its result. Cancelling the future skips a job that has not begun.
+
+        Raises:
+            OverloadedError: too many closures wait.
+        """
+        if self._pending >= self._max_pending:
+            raise OverloadedError(f"{self._pending} jobs wait for the MLX thread")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._pending += 1
+        self._queue.put((job, loop, future))
+        return future
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Ends the thread after the closures given so far; False when it did not end within ``timeout`` seconds."""
+        self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        while (item := self._queue.get()) is not None:
+            job, loop, future = item
+            result: Any = None
+            error: BaseException | None = None
+            self._busy_since = time.monotonic()
+            if not future.cancelled():
+                try:
+                    result = job()
+                except BaseException as raised:  # noqa: BLE001 - handed to the waiter, whatever it is
+                    error = raised
+            self._busy_since = None
+            del job, item
+            try:
+                loop.call_soon_threadsafe(self._done, future, result, error)
+            except RuntimeError:  # the loop was closed while we worked: nobody waits any more
+                break
+            del result, error, future
+        mx.clear_streams()
+
+    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._pending -= 1
+        self._completed += 1
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
