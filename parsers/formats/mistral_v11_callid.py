@@ -1,0 +1,16 @@
+"""Mistral Small 3.2: as v11, with the call's identifier of nine letters and digits."""
+
+from dataclasses import replace
+
+from parsers.formats import mistral
+
+FORMAT = replace(
+    mistral.FORMAT,
+    key="mistral_v11_callid",
+    models="Mistral Small 3.2",
+    wire=replace(
+        mistral.FORMAT.wire,
+        middle="[CALL_ID]{id}[ARGS]",
+        result="[TOOL_RESULTS]{id}[TOOL_CONTENT]{result}[/TOOL_RESULTS]",
+    ),
+)

@@ -1,0 +1,199 @@
+"""Reads a call that is one JSON object: finds name, identifier and arguments under any of their keys, in any order."""
+
+import json
+import re
+from typing import Protocol
+
+from parsers.format import JsonCall
+from parsers.transducers.json_value import JsonValue
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_LONGEST = 1024
+_DESCENDS = "function"
+
+_KEY, _COLON, _VALUE, _TEXT, _SKIP, _ARGUMENTS, _NEXT = range(7)
+
+
+class Caller(Protocol):
+    """What the reader needs of the call that it reads for."""
+
+    name: str
+    call_id: str | None
+
+    def start(self) -> bool:
+        """The header is complete; false if it does not make a call."""
+
+    def write(self, parts: list[str]) -> None:
+        """Add to the arguments."""
+
+    def warn(self, text: str) -> None:
+        """Remember what is wrong with the call."""
+
+
+class JsonObject:
+    """One object. `run` ends with `done`, `failed` (it is no call), or at an `odd` character inside the arguments."""
+
+    __slots__ = ("_call", "_depth", "_key", "_named", "_seen", "_spec", "_state", "_strict", "done", "failed", "value")
+
+    def __init__(self, spec: JsonCall, call: Caller, strict: bool) -> None:
+        self._spec = spec
+        self._call = call
+        # Without a marker only an object with nothing but a call's keys, arguments among them, is a call.
+        self._strict = strict
+        self._state = -1
+        self._depth = 0
+        self._key = ""
+        self._named = False
+        self._seen = False
+        self.value: JsonValue | None = None
+        self.done = False
+        self.failed = False
+
+    @property
+    def in_string(self) -> bool:
+        """Whether the text stands inside a string of the arguments."""
+        return self._state == _ARGUMENTS and self.value is not None and self.value.in_string
+
+    def run(self, text: str, pos: int) -> int:
+        """Read on from `pos`."""
+        end = len(text)
+        while not (self.done or self.failed):
+            state = self._state
+            if state in (_ARGUMENTS, _SKIP):
+                pos = self._value(text, pos)
+                if self.value is not None:
+                    return pos
+                continue
+            while pos < end and text[pos].isspace():
+                pos += 1
+            if pos == end:
+                return pos
+            char = text[pos]
+            if state in (_KEY, _TEXT):
+                stop = self._string(text, pos, char)
+                if stop == pos:
+                    return pos
+                pos = stop
+            elif state == _VALUE:
+                pos = self._begin_value(pos, char)
+            else:
+                pos = self._punctuation(pos, char)
+        return pos
+
+    def _punctuation(self, pos: int, char: str) -> int:
+        state = self._state
+        if state == -1 and char == "{":
+            self._state = _KEY
+        elif state == _COLON and char == ":":
+            self._state = _VALUE
+        elif state == _NEXT and char == ",":
+            self._state = _KEY
+        elif state == _NEXT and char == "}":
+            self._close()
+        else:
+            return self._broken(pos)
+        return pos + 1
+
+    def _close(self) -> None:
+        if self._depth:
+            self._depth -= 1
+            return
+        self.done = True
+        if not self._named or (self._strict and not self._seen) or (not self._seen and not self._call.start()):
+            self.failed = True
+
+    def _broken(self, pos: int) -> int:
+        if self._named and self._seen:
+            self._call.warn("the call's JSON is damaged behind its arguments")
+            self.done = True
+        else:
+            self.failed = True
+        return pos
+
+    def _string(self, text: str, pos: int, char: str) -> int:
+        """A key, or the text of a name or an identifier."""
+        if char == "}" and self._state == _KEY:
+            self._close()
+            if not self.done:
+                self._state = _NEXT
+            return pos + 1
+        if char != '"':
+            return self._broken(pos)
+        found = _STRING.match(text, pos)
+        if found is None:
+            if len(text) - pos > _LONGEST:
+                self._broken(pos)
+            return pos
+        try:
+            value = json.loads(found[0], strict=False)
+        except ValueError:
+            return self._broken(pos)
+        if self._state == _KEY:
+            self._key = value
+            self._state = _COLON
+            if self._spec.named_by_key and not self._named:
+                self._name(value)
+            elif self._strict and not self._known(value):
+                self.failed = True
+        else:
+            if self._key in self._spec.ids:
+                self._call.call_id = value
+            else:
+                self._name(value)
+            self._state = _NEXT
+        return found.end()
+
+    def _known(self, key: str) -> bool:
+        spec = self._spec
+        return key in spec.names or key in spec.arguments or key in spec.ids or key in ("type", _DESCENDS)
+
+    def _name(self, name: str) -> None:
+        self._call.name = name
+        self._named = bool(name)
+        if self._seen and not self._call.start():
+            self.failed = True
+
+    def _begin_value(self, pos: int, char: str) -> int:
+        spec, key = self._spec, self._key
+        named = spec.named_by_key and key == self._call.name
+        if (named or key in spec.arguments) and not self._seen:
+            if self._named and not self._call.start():
+                self.failed = True
+                return pos
+            self._seen = True
+            self.value = JsonValue(unwrap=True)
+            self._state = _ARGUMENTS
+        elif char == '"' and (key in spec.ids or ((key in spec.names or key == _DESCENDS) and not self._named)):
+            self._state = _TEXT
+        elif char == "{" and key == _DESCENDS:
+            self._depth += 1
+            self._state = _KEY
+            return pos + 1
+        elif key in spec.names and not self._named:
+            self.failed = True
+        else:
+            self.value = JsonValue()
+            self._state = _SKIP
+        return pos
+
+    def _value(self, text: str, pos: int) -> int:
+        value = self.value
+        assert value is not None
+        out: list[str] = []
+        pos = value.run(text, pos, out)
+        if self._state == _ARGUMENTS and out:
+            self._call.write(out)
+        if value.done:
+            self.value = None
+            self._state = _NEXT
+        elif value.odd and self._state == _SKIP:
+            self.value = None
+            self._broken(pos)
+        return pos
+
+    def finish(self) -> None:
+        """The text is over: give out what the arguments held back."""
+        if self._state == _ARGUMENTS and self.value is not None:
+            out: list[str] = []
+            self.value.finish(out)
+            self._call.write(out)

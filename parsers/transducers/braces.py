@@ -1,0 +1,180 @@
+"""Gemma's notation, `{key:<mark>text<mark>,n:1,o:{..},l:[..]}`, as JSON."""
+
+import re
+from collections.abc import Callable
+
+from parsers import schema
+from parsers.transducers.escape import escape
+from parsers.transducers.words import word
+
+_KEY, _VALUE, _STRING, _AFTER, _WORD = range(5)
+_KEY_END = re.compile(r"[:{}\[\],]")
+_WORD_END = re.compile(r"[,{}\[\]<]")
+_LONGEST = 1024
+
+
+class Braces:
+    """One object, from its opening brace to behind its closing one. Strings stand between two `mark`s."""
+
+    __slots__ = ("_mark", "_stack", "_started", "_state", "_top", "_types", "_word", "done", "odd")
+
+    def __init__(self, mark: str, types: Callable[[str], frozenset[str]]) -> None:
+        self._mark = mark
+        self._types = types
+        self._top = ""
+        self._state = _VALUE
+        self._stack: list[str] = []
+        # Whether something stands before in the container.
+        self._started = False
+        self._word: list[str] = []
+        self.done = False
+        # The character where `run` stopped is none that can stand there; see `JsonValue`.
+        self.odd = False
+
+    @property
+    def in_string(self) -> bool:
+        """Whether the text stands inside a string."""
+        return self._state == _STRING
+
+    def run(self, text: str, pos: int, out: list[str], final: bool = False) -> int:
+        """Read on from `pos`; see the package's text."""
+        end = len(text)
+        while not self.done:
+            if self._state == _STRING:
+                pos = self._string(text, pos, out, final)
+                if self._state == _STRING:
+                    return pos
+                continue
+            if self._state == _WORD:
+                hit = _WORD_END.search(text, pos)
+                stop = end if hit is None else hit.start()
+                self._word.append(text[pos:stop])
+                pos = stop
+                if hit is None:
+                    return pos
+                self._end_word(out)
+                continue
+            while pos < end and text[pos].isspace():
+                pos += 1
+            if pos == end:
+                return pos
+            char = text[pos]
+            if self._state == _AFTER:
+                stop = self._punctuation(char, pos, out)
+            elif char in "]}" and self._stack and self._state in (_KEY, _VALUE):
+                self._close(out)
+                stop = pos + 1
+            elif char == ",":
+                stop = pos + 1
+            elif self._state == _KEY:
+                stop = self._key(text, pos, out)
+            else:
+                stop = self._value(text, pos, char, out, final)
+            if stop < 0 or self.odd:
+                return pos
+            pos = stop
+        return pos
+
+    def _separate(self, out: list[str]) -> None:
+        if self._started:
+            out.append(", ")
+        self._started = True
+
+    def _open(self, char: str, out: list[str]) -> None:
+        self._stack.append("}" if char == "{" else "]")
+        out.append(char)
+        self._state = _KEY if char == "{" else _VALUE
+        self._started = False
+
+    def _close(self, out: list[str]) -> None:
+        out.append(self._stack.pop())
+        self._state, self._started = _AFTER, True
+        self.done = not self._stack
+
+    def _punctuation(self, char: str, pos: int, out: list[str]) -> int:
+        if char in "]}":
+            self._close(out)
+        elif char == ",":
+            self._state = _KEY if self._stack[-1] == "}" else _VALUE
+        else:
+            self.odd = True
+            return pos
+        return pos + 1
+
+    def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
+        """Take the odd character at `pos` as it is, so that the client sees what the model wrote."""
+        self.odd = False
+        out.append(escape(text[pos]))
+        return pos + 1
+
+    def finish(self, out: list[str]) -> None:
+        """The text is over: give out what was held back."""
+        if self._state == _WORD:
+            self._end_word(out)
+
+    def _end_word(self, out: list[str]) -> None:
+        types = self._types(self._top) if len(self._stack) == 1 else frozenset()
+        out.append(word("".join(self._word), types))
+        self._word = []
+        self._state, self._started = _AFTER, True
+
+    def _key(self, text: str, pos: int, out: list[str]) -> int:
+        hit = _KEY_END.search(text, pos)
+        if hit is None and len(text) - pos <= _LONGEST:
+            return -1
+        stop = len(text) if hit is None else hit.start()
+        if stop == pos:
+            self.odd = True
+            return pos
+        key = text[pos:stop].strip().removeprefix(self._mark).removesuffix(self._mark)
+        if len(key) > 1 and key[0] == key[-1] and key[0] in "'\"":
+            key = key[1:-1]
+        self._separate(out)
+        if len(self._stack) == 1:
+            self._top = key
+        out.append(schema.quote(key) + ": ")
+        self._state = _VALUE
+        # The value that follows is no neighbour of the key.
+        self._started = False
+        return stop + 1 if text[stop : stop + 1] == ":" else stop
+
+    def _value(self, text: str, pos: int, char: str, out: list[str], final: bool) -> int:
+        if text.startswith(self._mark, pos):
+            self._begin(out)
+            out.append('"')
+            self._state = _STRING
+            return pos + len(self._mark)
+        if self._mark.startswith(text[pos:]) and not final:
+            return -1
+        if char in "{[":
+            self._begin(out)
+            self._open(char, out)
+            return pos + 1
+        if char in ":<":
+            self.odd = True
+            return pos
+        self._begin(out)
+        self._state = _WORD
+        return pos
+
+    def _begin(self, out: list[str]) -> None:
+        if self._stack and self._stack[-1] == "]":
+            self._separate(out)
+        self._started = True
+
+    def _string(self, text: str, pos: int, out: list[str], final: bool) -> int:
+        end = text.find(self._mark, pos)
+        if end >= 0:
+            out.append(escape(text[pos:end]) + '"')
+            self._state, self._started = _AFTER, True
+            return end + len(self._mark)
+        stop = len(text)
+        at = text.find(self._mark[0], max(pos, stop - len(self._mark) + 1))
+        while 0 <= at < stop and not final:
+            if self._mark.startswith(text[at:]):
+                stop = at
+                break
+            at = text.find(self._mark[0], at + 1)
+        if stop > pos:
+            out.append(escape(text[pos:stop]))
+        return stop

@@ -1,0 +1,124 @@
+"""Nested elements, `<mark><key>text<mark></key>` with arrays of `<item>`s, as JSON."""
+
+from collections.abc import Callable
+
+from parsers import schema
+from parsers.transducers.raw_text import RawText
+
+_LONGEST = 256
+_LEAF, _OBJECT, _ARRAY = range(3)
+
+
+class _Element:
+    """An element that is open: a leaf until a child shows that it is a container."""
+
+    __slots__ = ("count", "kind", "name", "path", "text")
+
+    def __init__(self, name: str, path: tuple[str, ...], types: frozenset[str]) -> None:
+        self.name = name
+        self.path = path
+        self.kind = _LEAF
+        self.count = 0
+        self.text = RawText(types, "")
+
+
+class Elements:
+    """The members of one call, up to the tag that closes it."""
+
+    __slots__ = ("_close", "_mark", "_open", "_types", "done", "odd")
+
+    def __init__(self, mark: str, close: str, types: Callable[[tuple[str, ...]], frozenset[str]]) -> None:
+        self._mark = mark
+        self._close = close
+        self._types = types
+        root = _Element("", (), frozenset())
+        root.kind = _OBJECT
+        self._open = [root]
+        self.done = False
+        self.odd = False
+
+    @property
+    def in_string(self) -> bool:
+        """Whether the text stands inside a value."""
+        return self._open[-1].kind == _LEAF
+
+    def run(self, text: str, pos: int, out: list[str]) -> int:
+        """Read on from `pos`; see the package's text."""
+        mark = self._mark
+        while not self.done:
+            at = text.find(mark, pos)
+            if at < 0:
+                stop = len(text)
+                start = text.find(mark[0], max(pos, stop - len(mark) + 1))
+                while 0 <= start < stop:
+                    if mark.startswith(text[start:]):
+                        stop = start
+                        break
+                    start = text.find(mark[0], start + 1)
+                self._push(text[pos:stop], out)
+                return stop
+            self._push(text[pos:at], out)
+            behind = at + len(mark)
+            end = text.find(">", behind, behind + _LONGEST)
+            if end < 0 and len(text) < behind + _LONGEST and text[behind : behind + 1] in ("", "<"):
+                return at
+            if end < 0 or text[behind] != "<" or not self._tag(text[behind + 1 : end], out):
+                self._push(mark, out)
+                pos = behind
+                continue
+            pos = end + 1
+        return pos
+
+    def _push(self, text: str, out: list[str]) -> None:
+        top = self._open[-1]
+        if text and top.kind == _LEAF:
+            top.text.push(text, out)
+
+    def _tag(self, tag: str, out: list[str]) -> bool:
+        if not tag.startswith("/"):
+            return self._begin(tag.strip(), out)
+        name = tag[1:].strip()
+        if name == self._close or name == "tool_call":
+            while self._open:
+                self._end(out)
+            self.done = True
+            return True
+        if not any(element.name == name for element in self._open[1:]):
+            return False
+        while self._open[-1].name != name:
+            self._end(out)
+        self._end(out)
+        return True
+
+    def _begin(self, name: str, out: list[str]) -> bool:
+        top = self._open[-1]
+        if top.kind == _LEAF:
+            if not top.text.blank:
+                return False
+            types = self._types(top.path)
+            array = "array" in types and "object" not in types
+            top.kind = _ARRAY if array or (not types and name == "item") else _OBJECT
+            top.text = RawText(frozenset(), "")
+        opening = "[" if top.kind == _ARRAY else "{"
+        out.append(", " if top.count else opening)
+        top.count += 1
+        if top.kind == _OBJECT:
+            out.append(schema.quote(name) + ": ")
+        path = (*top.path, "[]" if top.kind == _ARRAY else name)
+        self._open.append(_Element(name, path, self._types(path)))
+        return True
+
+    def _end(self, out: list[str]) -> None:
+        top = self._open.pop()
+        if top.kind == _LEAF:
+            top.text.close(out)
+        elif top.kind == _ARRAY:
+            out.append("]" if top.count else "[]")
+        else:
+            out.append("}" if top.count else "{}")
+
+    def finish(self, out: list[str]) -> None:
+        """The text is over: close what is open."""
+        while self._open:
+            self._end(out)
+        self.done = True

@@ -1,0 +1,58 @@
+"""`python -m parsers`, as a process: one line in, one line out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CALL = '<tool_call>\n{"name": "ping", "arguments": {"a": 1}}\n</tool_call>'
+TOOLS = [{"type": "function", "function": {"name": "ping", "parameters": {"type": "object"}}}]
+
+
+def run(lines: list[str], *options: str) -> list[dict[str, object]]:
+    # -S: nothing that is installed can be imported.
+    command = [sys.executable, "-S", "-m", "parsers", *options]
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.isascii()
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_text_chunks_and_pieces_give_one_answer_and_bad_lines_only_their_error() -> None:
+    base = {"format": "hermes", "tools": TOOLS}
+    lines = [
+        json.dumps({**base, "text": "Ça va. " + CALL}),
+        json.dumps({**base, "chunks": list("Ça va. " + CALL)}),
+        json.dumps({**base, "pieces": [["Ça va. ", 1, False], ["<tool_call>", 2, True], [CALL[11:], None, False]]}),
+        "no json",
+        json.dumps({"format": "nobody", "text": ""}),
+        json.dumps({"format": "nobody", "family": "hermes", "tools": TOOLS, "text": CALL}),
+        json.dumps({**base, "tools": [], "text": CALL}),
+        json.dumps({**base, "text": "so</think>done", "initial": "reasoning"}),
+        json.dumps({**base, "text": "so</think>done", "prompt_suffix": "<|im_start|>assistant\n<think>\n"}),
+        json.dumps({**base, "text": "cut", "end": "length"}),
+    ]
+    answers = run(lines)
+    call = {"name": "ping", "arguments": '{"a": 1}'}
+    expected = {"content": "Ça va. ", "reasoning": "", "calls": [call], "finish": "tool_calls", "warnings": []}
+    assert answers[:3] == [expected] * 3
+    assert ["error" in answer for answer in answers] == [False] * 3 + [True] * 2 + [False] * 5
+    assert answers[5]["calls"] == [call]
+    assert (answers[6]["content"], answers[6]["finish"]) == (CALL, "stop")
+    assert [(answer["reasoning"], answer["content"]) for answer in answers[7:9]] == [("so", "done")] * 2
+    assert answers[9]["finish"] == "length"
+
+
+def test_events_say_after_which_piece_they_came() -> None:
+    pieces = ["Hi. ", "<tool_call>", '{"name": "ping", "arguments": {', '"a": 1', "}}", "</tool_call>"]
+    (answer,) = run([json.dumps({"format": "hermes", "tools": TOOLS, "chunks": pieces})], "--events")
+    assert answer["events"] == [
+        {"at": 0, "type": "content", "text": "Hi. "},
+        {"at": 2, "type": "call_start", "index": 0, "name": "ping"},
+        {"at": 2, "type": "arguments", "index": 0, "text": "{"},
+        {"at": 3, "type": "arguments", "index": 0, "text": '"a": 1'},
+        {"at": 4, "type": "arguments", "index": 0, "text": "}"},
+        {"at": 4, "type": "call_end", "index": 0, "text": '{"a": 1}'},
+        {"at": 5, "type": "finish", "text": "tool_calls"},
+    ]
