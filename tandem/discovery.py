@@ -1,0 +1,352 @@
+"""Nodes that announce themselves by mDNS, and who looks for them: nodes, gateways, the command line.
+
+What is found is a hint: it is worth a dial, and only the dial tells whether a node is there and who it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from zeroconf import Error as ZeroconfError
+from zeroconf import IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from tandem.clock import Clock, SleepWatch
+from tandem.interfaces import LOOPBACK, named_zone, own_addresses, reachable_hosts
+from tandem.settings import is_loopback
+
+logger: Final = logging.getLogger(__name__)
+
+SERVICE_TYPE: Final = "_tandem._tcp.local."
+HEARD_SECONDS: Final = 3.0
+"""Within which an announcement comes back to who sent it, on a machine where multicast works."""
+
+_POLL_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 1.0
+_ANNOUNCE_SECONDS: Final = 15.0
+_SETTLING_SECONDS: Final = 10.0
+_ASLEEP_SECONDS: Final = 10.0
+_RESOLVE_MS: Final = 3_000
+_MAX_PENDING: Final = 256
+_TROUBLE: Final = (OSError, RuntimeError, ZeroconfError)
+
+
+class Found(NamedTuple):
+    """A node that announced itself: its id, the literal hosts that it named, and its port."""
+
+    node_id: str
+    addresses: tuple[str, ...]
+    port: int
+
+
+def advice() -> str:
+    """What to check when this machine does not hear its own announcements."""
+    if sys.platform == "darwin":
+        return (
+            "open System Settings, Privacy & Security, Local Network, and allow the program that started Tandem (your "
+            "terminal or editor); where it is allowed already, switch it off and on again"
+        )
+    return "check that the firewall lets UDP port 5353 and the multicast groups 224.0.0.251 and ff02::fb through"
+
+
+class _Stack:
+    """One zeroconf instance: macOS has no sockets that carry IPv4 and IPv6 multicast alike, so there are two."""
+
+    def __init__(self, version: IPVersion, changed: Callable[[_Stack, str, ServiceStateChange], None]) -> None:
+        self._version = version
+        self._changed = changed
+        self._zeroconf: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None
+        self._registered = False
+        self._wanted = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every interface of the last update can be sent on."""
+        return self._wanted == 0 or (
+            self._zeroconf is not None and len(self._zeroconf.zeroconf.engine.senders) >= self._wanted
+        )
+
+    async def update(self, interfaces: list[str | int], service: ServiceInfo | None) -> None:
+        """Browses on exactly these interfaces, and announces ``service`` there once more, if one is given."""
+        self._wanted = len(interfaces)
+        if self._zeroconf is None:
+            if not interfaces:
+                return
+            self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=self._version)
+            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_change])
+        elif interfaces:
+            await self._zeroconf.async_update_interfaces(interfaces)
+        if service is None:
+            return
+        if self._registered:
+            await (await self._zeroconf.async_update_service(service))
+        else:
+            # Without the probing of names, which takes a second: ids are unique, and who has a copy of one is told
+            # so when it joins.
+            self._registered = True
+            await (await self._zeroconf.async_register_service(service, cooperating_responders=True))
+
+    async def resolve(self, name: str) -> AsyncServiceInfo | None:
+        """The records behind a name; None when nobody answers for it in time."""
+        info = AsyncServiceInfo(SERVICE_TYPE, name)
+        if self._zeroconf is None or not await info.async_request(self._zeroconf.zeroconf, _RESOLVE_MS):
+            return None
+        return info
+
+    async def close(self) -> None:
+        """Withdraws what was announced and closes the sockets."""
+        zeroconf, browser = self._zeroconf, self._browser
+        self._zeroconf, self._browser, self._registered = None, None, False
+        if browser is not None:
+            await browser.async_cancel()
+        if zeroconf is not None:
+            await zeroconf.async_close()
+
+    def _on_change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        self._changed(self, name, state_change)
+
+
+class _Network(NamedTuple):
+    """What of this machine takes part."""
+
+    ipv4: tuple[str, ...]
+    ipv6: tuple[int, ...]
+    hosts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, listen: str | None) -> _Network:
+        """The interfaces for a node that listens on the host ``listen``; for None, of somebody who only looks."""
+        hosts = reachable_hosts(listen) if listen is not None else ()
+        if hosts and _only_loopback(hosts):
+            return cls((LOOPBACK,), (), hosts)
+        own = own_addresses()
+        ipv4 = tuple(sorted({address.host for address in own if not address.is_ipv6}))
+        ipv6 = tuple(sorted({address.number for address in own if address.is_ipv6}))
+        return cls(ipv4 if listen is not None else (LOOPBACK, *ipv4), ipv6, hosts)
+
+    def then(self, later: _Network) -> _Network:
+        """What follows on this: a machine that loses its last address keeps what it had, until it has another."""
+        return self if later.hosts and _only_loopback(later.hosts) else later
+
+
+class Announcement:
+    """Looks for the nodes of a cluster, and announces one where it is given one, for as long as it is entered.
+
+    An async context manager. It follows the machine's interfaces as they come and go, survives sleep, and tries again
+    for ever when sending fails. A node that listens on loopback announces on loopback only, and hears of nobody else.
+    Leaving it withdraws the announcement and closes every socket, also when cancelled.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        *,
+        node_id: str | None = None,
+        listen: str | None = None,
+        port: int = 0,
+        on_found: Callable[[Found], None],
+        on_gone: Callable[[str], None] = lambda node_id: None,
+        clock: Clock | None = None,
+    ) -> None:
+        """``listen`` is the host that the node ``node_id`` listens on. The callbacks run on the loop.
+
+        ``on_found`` is called again when the addresses of a node change; for ``node_id`` itself only when somebody
+        else announces that id. ``on_gone`` is called when a node withdrew, or was not heard of for long (minutes to
+        an hour: a hint as well).
+        """
+        self._cluster = _cluster_hash(cluster)
+        self._node_id = node_id
+        self._listen = listen
+        self._port = port
+        self._on_found = on_found
+        self._on_gone = on_gone
+        self._clock = clock or Clock()
+        self._stacks = (_Stack(IPVersion.V4Only, self._on_change), _Stack(IPVersion.V6Only, self._on_change))
+        self._addresses: dict[str, dict[_Stack, tuple[str, ...]]] = {}
+        self._pending: asyncio.Queue[tuple[_Stack, str]] = asyncio.Queue(_MAX_PENDING)
+        self._heard = asyncio.Event()
+        self._exit = AsyncExitStack()
+        self._trouble = ""
+
+    @property
+    def heard_self(self) -> bool:
+        """Whether this node's own announcement came back: the sign that multicast works on this machine."""
+        return self._heard.is_set()
+
+    async def wait_heard(self, timeout: float = HEARD_SECONDS) -> bool:
+        """``heard_self``, as soon as it is true, or after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._heard.wait()
+        except TimeoutError:
+            pass
+        return self.heard_self
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks = [group.create_task(self._follow_network()), group.create_task(self._resolve_all(group))]
+            if self._node_id is not None:
+                tasks.append(group.create_task(self._warn_when_unheard()))
+            stack.callback(lambda: [task.cancel() for task in tasks])
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.__aexit__(kind, error, trace)
+
+    async def _close(self) -> None:
+        for stack in self._stacks:
+            try:
+                await stack.close()
+            except _TROUBLE as error:
+                logger.debug("mDNS did not close in good order: %s", error)
+
+    async def _follow_network(self) -> None:
+        watch = SleepWatch(self._clock)
+        network = _Network.read(self._listen)
+        await self._apply(network, announce=True)
+        announced = changed = self._clock.monotonic()
+        while True:
+            # A new address is no good for a second or two, until the kernel knows that nobody else has it.
+            settling = not self._complete and self._clock.monotonic() - changed < _SETTLING_SECONDS
+            await asyncio.sleep(_SETTLE_SECONDS if settling else _POLL_SECONDS)
+            slept = watch.gap() > _POLL_SECONDS + _ASLEEP_SECONDS
+            now = network.then(_Network.read(self._listen))
+            if now != network:
+                # Interfaces flap while they come up: a change counts when it lasts.
+                await asyncio.sleep(_SETTLE_SECONDS)
+                if now != network.then(_Network.read(self._listen)):
+                    continue
+                changed = self._clock.monotonic()
+            if slept:
+                await self._close()
+            due = self._clock.monotonic() - announced >= _ANNOUNCE_SECONDS
+            announce = slept or due or now != network or bool(self._trouble)
+            if announce:
+                announced = self._clock.monotonic()
+            network = now
+            await self._apply(network, announce=announce)
+
+    @property
+    def _complete(self) -> bool:
+        return not self._trouble and all(stack.complete for stack in self._stacks)
+
+    async def _apply(self, network: _Network, *, announce: bool) -> None:
+        service = self._service(network.hosts) if announce else None
+        trouble = []
+        interfaces: tuple[list[str | int], list[str | int]] = ([*network.ipv4], [*network.ipv6])
+        for stack, mine in zip(self._stacks, interfaces, strict=True):
+            try:
+                await stack.update(mine, service)
+            except _TROUBLE as error:
+                trouble.append(str(error) or type(error).__name__)
+        if trouble and not self._trouble:
+            logger.warning("mDNS works in part or not at all, and is tried again: %s", "; ".join(trouble))
+        self._trouble = "; ".join(trouble)
+
+    def _service(self, hosts: Iterable[str]) -> ServiceInfo | None:
+        if self._node_id is None:
+            return None
+        return ServiceInfo(
+            SERVICE_TYPE,
+            f"{self._node_id}.{SERVICE_TYPE}",
+            port=self._port,
+            addresses=[ip_address(host.partition("%")[0]).packed for host in hosts],
+            properties={"v": "1", "id": self._node_id, "cl": self._cluster},
+            server=f"{self._node_id}.local.",
+        )
+
+    def _on_change(self, stack: _Stack, name: str, change: ServiceStateChange) -> None:
+        node_id = name.removesuffix(f".{SERVICE_TYPE}")
+        if node_id == self._node_id:
+            self._heard.set()
+        if change is ServiceStateChange.Removed:
+            known = self._addresses.get(node_id, {})
+            if known.pop(stack, None) is not None and not known:
+                del self._addresses[node_id]
+                self._on_gone(node_id)
+        elif not self._pending.full():
+            self._pending.put_nowait((stack, name))
+
+    async def _resolve_all(self, group: asyncio.TaskGroup) -> None:
+        slots = asyncio.Semaphore(16)
+        while True:
+            stack, name = await self._pending.get()
+            await slots.acquire()
+            task = group.create_task(self._resolve(stack, name))
+            task.add_done_callback(lambda _: slots.release())
+
+    async def _resolve(self, stack: _Stack, name: str) -> None:
+        try:
+            info = await stack.resolve(name)
+        except _TROUBLE as error:
+            logger.debug("mDNS could not resolve %s: %s", name, error)
+            return
+        if info is None or info.port is None:
+            return
+        properties: dict[bytes, Any] = info.properties
+        if properties.get(b"cl") != self._cluster.encode():
+            return
+        node_id = name.removesuffix(f".{SERVICE_TYPE}")
+        hosts = tuple(named_zone(host) for host in info.parsed_scoped_addresses())
+        if self._listen is not None and _only_loopback(reachable_hosts(self._listen)):
+            hosts = tuple(host for host in hosts if is_loopback(host))
+        if node_id == self._node_id and self._is_own(hosts, info.port):
+            self._on_gone(node_id)
+            return
+        by_stack = self._addresses.setdefault(node_id, {})
+        by_stack[stack] = hosts
+        everywhere = tuple(dict.fromkeys(host for each in by_stack.values() for host in each))
+        if everywhere:
+            self._on_found(Found(node_id, everywhere, info.port))
+
+    def _is_own(self, hosts: tuple[str, ...], port: int) -> bool:
+        own = {host.partition("%")[0] for host in reachable_hosts(self._listen or LOOPBACK)}
+        return port == self._port and all(host.partition("%")[0] in own for host in hosts)
+
+    async def _warn_when_unheard(self) -> None:
+        if not await self.wait_heard():
+            logger.warning(
+                "mDNS: this node's own announcement did not come back within %g s, so other nodes may not find it: "
+                "%s; or name the nodes with --peer HOST:PORT",
+                HEARD_SECONDS,
+                advice(),
+            )
+
+
+async def browse(cluster: str, *, loopback: bool = False) -> AsyncIterator[Found]:
+    """The nodes of a cluster as they announce themselves, and again when their addresses change; without end.
+
+    ``loopback`` looks on this machine alone, else everywhere, loopback included. To be wrapped in
+    ``contextlib.aclosing`` where the loop over it is left early: its sockets are closed with it.
+    """
+    queue: asyncio.Queue[Found] = asyncio.Queue(_MAX_PENDING)
+
+    def put(found: Found) -> None:
+        if not queue.full():
+            queue.put_nowait(found)
+
+    async with Announcement(cluster, listen=LOOPBACK if loopback else None, on_found=put):
+        while True:
+            yield await queue.get()
+
+
+def _only_loopback(hosts: Iterable[str]) -> bool:
+    return all(is_loopback(host) for host in hosts)
+
+
+def _cluster_hash(cluster: str) -> str:
+    return hashlib.sha256(cluster.encode()).hexdigest()[:8]
