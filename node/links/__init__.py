@@ -1,0 +1,1 @@
+"""Links: the ordered log between neighbours in the ring, over gRPC or in memory."""

@@ -1,0 +1,114 @@
+"""What the head knows of a model besides its weights: tokenizer, templates, formats, defaults, limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node.engine.sampling import SamplingParams
+from node.engine.tokenizer import load_tokenizer
+from node.serving.pieces import Vocabulary
+from node.serving.prompt import PromptRenderer
+from parsers import FORMATS, Format, get_format
+from tandem.errors import InvalidRequestError, NotFoundError
+from tandem.v1 import generation_pb2 as pb
+from tandem.v1 import membership_pb2
+
+_GENERIC = "generic_none"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One name under which a pipeline is served: how its prompts are written and its answers read."""
+
+    name: str
+    renderer: PromptRenderer
+    format: Format
+
+
+class HeadModel:
+    """Everything of one model that the head needs on the event loop.
+
+    Args:
+        folder: of the checkpoint; its tokenizer and its generation defaults are read here.
+        served_names: with their templates as jinja text, empty for the checkpoint's own.
+        context_tokens: the model's limit.
+
+    Raises:
+        CheckpointError: no tokenizer.
+        InvalidRequestError: an unknown tool format.
+    """
+
+    def __init__(self, folder: Path, served_names: list[membership_pb2.ServedName], context_tokens: int) -> None:
+        self.tokenizer = load_tokenizer(folder)
+        self.vocabulary = Vocabulary(self.tokenizer)
+        self.context_tokens = context_tokens
+        self.stop_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
+        self._defaults = _generation_defaults(folder)
+        self._served = {served.name: self._make(served) for served in served_names}
+
+    def served(self, name: str) -> ServedModel:
+        """The served name. Raises NotFoundError."""
+        try:
+            return self._served[name]
+        except KeyError:
+            raise NotFoundError(f"{name} is not served here", code="model_not_found") from None
+
+    def sampling(self, request: pb.GenerateRequest) -> SamplingParams:
+        """The request's sampling over the model's own defaults.
+
+        Raises InvalidRequestError for a token beyond the vocabulary in ``logit_bias``.
+        """
+        asked = request.sampling
+        default = self._defaults
+
+        def choose(field: str, fallback: float) -> Any:
+            return getattr(asked, field) if asked.HasField(field) else default.get(field, fallback)  # type: ignore[arg-type]
+
+        for token in asked.logit_bias:
+            if token >= len(self.tokenizer):
+                raise InvalidRequestError(f"there is no token {token} in this model", param="logit_bias")
+        return SamplingParams(
+            temperature=float(choose("temperature", 0.0)),
+            top_p=float(choose("top_p", 1.0)),
+            top_k=int(choose("top_k", 0)),
+            min_p=float(choose("min_p", 0.0)),
+            repetition_penalty=float(choose("repetition_penalty", 1.0)),
+            frequency_penalty=float(choose("frequency_penalty", 0.0)),
+            presence_penalty=float(choose("presence_penalty", 0.0)),
+            logit_bias=tuple(sorted(asked.logit_bias.items())),
+            seed=asked.seed,
+            choice=request.choice_index,
+            logprobs=asked.logprobs,
+            top_logprobs=asked.top_logprobs,
+        )
+
+    def _make(self, served: membership_pb2.ServedName) -> ServedModel:
+        template = served.chat_template or str(self.tokenizer.chat_template or "")
+        key = served.tool_format or guess_format(template)
+        if key not in FORMATS:
+            raise InvalidRequestError(f"unknown tool format {key}; known: {', '.join(sorted(FORMATS))}")
+        return ServedModel(served.name, PromptRenderer(self.tokenizer, served.chat_template), get_format(key))
+
+
+def guess_format(template: str) -> str:
+    """The key of the tool-call format that a chat template asks for, from the markers that it spells."""
+    if "<tool_call>" in template and "<arg_key>" not in template and "<function=" not in template:
+        return "hermes"
+    if "python_tag" in template or "Environment: ipython" in template:
+        return "llama3_json"
+    return _GENERIC
+
+
+def _generation_defaults(folder: Path) -> dict[str, Any]:
+    """The checkpoint's own sampling; greedy where it says nothing, as in transformers."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return {}
+    config = json.loads(path.read_text(encoding="utf-8"))
+    defaults = {key: config[key] for key in ("top_p", "top_k", "min_p", "repetition_penalty") if config.get(key)}
+    sampled = config.get("do_sample", "temperature" in config)
+    defaults["temperature"] = float(config.get("temperature") or 1.0) if sampled else 0.0
+    return defaults

@@ -1,0 +1,353 @@
+"""What this node holds: one shard per pipeline, as its head or as a relay; and the memory that they take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from node.engine.frames import StageStatistics
+from node.engine.head import HeadShard
+from node.engine.loading import LoadedShard, load_shard
+from node.engine.worker import Worker
+from node.links.base import Pipe
+from node.links.link import IncomingLink
+from node.serving.head import PipelineHead
+from node.serving.model import HeadModel
+from node.serving.relay import Relay
+from node.serving.scheduler import Limits
+from tandem.errors import NotFoundError, OverloadedError, PreconditionError, TandemError
+from tandem.v1 import membership_pb2, model_pb2, pipeline_pb2, shard_pb2
+
+log = logging.getLogger(__name__)
+
+Progress = model_pb2.NodeLoadProgress
+
+PROGRESS_SECONDS: Final = 0.1
+"""Between two reports of a load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a shard needs of the rest of the node.
+
+    ``dial`` opens a pipe to a node; ``ensure`` sees to it that the other stages of a pipeline are loaded under an
+    epoch; ``folder`` finds a checkpoint on this node's disk; ``changed`` is told of every change.
+    """
+
+    node_id: str
+    name_of: Callable[[str], str]
+    dial: Callable[[str], Awaitable[Pipe]]
+    ensure: Callable[[membership_pb2.Pipeline, model_pb2.Plan, int], Awaitable[None]]
+    folder: Callable[[str], Path]
+    context_tokens: Callable[[str], int]
+    changed: Callable[[], None]
+
+
+@dataclass(slots=True)
+class HeldShard:
+    """One shard in memory."""
+
+    pipeline: membership_pb2.Pipeline
+    plan: model_pb2.Plan
+    index: int
+    loaded: LoadedShard
+    reserved: int
+    head: PipelineHead | None = None
+    relay: Relay | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def pipeline_id(self) -> str:
+        """Of its pipeline."""
+        return self.pipeline.pipeline_id
+
+
+class Shards:
+    """The shards of this node. Loading reserves memory first, so that two loads at once cannot both win.
+
+    Args:
+        memory_bytes: what weights and caches may take together.
+        incarnation: of this node, for links.
+        limits: figures for schedulers, ``kv_tokens`` apart.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        memory_bytes: int,
+        incarnation: Callable[[], int],
+        limits: Callable[[int, bool], Limits],
+        neighbours: Neighbours,
+    ) -> None:
+        self._worker = worker
+        self._memory_bytes = memory_bytes
+        self._incarnation = incarnation
+        self._limits = limits
+        self._neighbours = neighbours
+        self._held: dict[str, HeldShard] = {}
+        self._reserved: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        """What weights and caches may take together."""
+        return self._memory_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Of that, what nothing has reserved."""
+        return max(0, self._memory_bytes - sum(self._reserved.values()))
+
+    def held(self) -> list[HeldShard]:
+        """All shards in memory."""
+        return list(self._held.values())
+
+    def get(self, pipeline_id: str) -> HeldShard:
+        """The shard of a pipeline. Raises NotFoundError."""
+        held = self._held.get(pipeline_id)
+        if held is None:
+            raise NotFoundError(f"this node holds no part of {pipeline_id}")
+        return held
+
+    def head_for(self, name: str) -> PipelineHead:
+        """The head that serves a name from this node. Raises NotFoundError."""
+        for held in self._held.values():
+            if held.head is not None and any(served.name == name for served in held.pipeline.served_names):
+                return held.head
+        raise NotFoundError(f"{name} is not served by this node", code="model_not_found")
+
+    async def statistics(self, held: HeldShard) -> StageStatistics:
+        """Live figures of a shard."""
+        return await self._worker.run(held.loaded.shard.statistics)
+
+    # -- loading
+
+    async def load(
+        self, request: shard_pb2.LoadShardRequest
+    ) -> AsyncGenerator[model_pb2.NodeLoadProgress | LoadedShard]:
+        """Loads this node's part of a plan; progress, then the shard. Loading what is loaded already, for the same
+        plan, only takes the newer epoch over.
+
+        Raises:
+            PreconditionError: this node knows a newer epoch, or another plan, of the pipeline.
+            OverloadedError: memory is short; says how much.
+            NotFoundError: the plan has no stage for this node, or the checkpoint is not on its disk.
+            CheckpointError, UnsupportedModelError: as the engine says.
+        """
+        pipeline, plan = request.pipeline, request.plan
+        pipeline_id = pipeline.pipeline_id
+        if pipeline.epoch < self._epochs.get(pipeline_id, 0):
+            known = self._epochs[pipeline_id]
+            raise PreconditionError(f"epoch {pipeline.epoch} of {pipeline_id} is stale: {known} is known here")
+        held = self._held.get(pipeline_id)
+        if held is not None:
+            if held.plan.digest != plan.digest:
+                raise PreconditionError(f"another plan of {pipeline_id} is loaded here")
+            self._epochs[pipeline_id] = pipeline.epoch
+            yield held.loaded
+            return
+        if pipeline_id in self._reserved:
+            raise PreconditionError(f"{pipeline_id} is being loaded here already")
+        index = self._index(plan)
+        ranges = [(stage.segments[0].first_layer, stage.segments[0].end_layer) for stage in plan.stages]
+        self._reserve(pipeline_id, request.kv_budget_bytes + request.weight_bytes)
+        try:
+            folder = self._neighbours.folder(plan.model.model_id)
+            loading = asyncio.ensure_future(self._load(folder, ranges, index, request, progress := _Progress()))
+            try:
+                while not loading.done():
+                    await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
+                    yield progress.message(self._neighbours.node_id)
+                loaded = loading.result()
+            finally:
+                progress.cancelled = True
+                if not loading.done():
+                    await asyncio.wait((loading,))
+            if plan.digest and loaded.digest != plan.digest:
+                raise PreconditionError(
+                    f"this node makes digest {loaded.digest} of the plan, not {plan.digest}: "
+                    "other files or other versions of mlx and mlx-lm"
+                )
+            self._reserved[pipeline_id] = loaded.weight_bytes + request.kv_budget_bytes
+            await self._begin(pipeline, plan, index, loaded, folder)
+        except BaseException:
+            self._reserved.pop(pipeline_id, None)
+            raise
+        self._neighbours.changed()
+        yield loaded
+
+    async def _load(
+        self,
+        folder: Path,
+        ranges: list[tuple[int, int]],
+        index: int,
+        request: shard_pb2.LoadShardRequest,
+        progress: _Progress,
+    ) -> LoadedShard:
+        job = partial(
+            load_shard,
+            folder,
+            ranges,
+            index,
+            cast_to=request.plan.cast_to,
+            kv_budget_bytes=request.kv_budget_bytes,
+            progress=progress,
+        )
+        return await self._worker.run(job)
+
+    def _index(self, plan: model_pb2.Plan) -> int:
+        for index, stage in enumerate(plan.stages):
+            if self._neighbours.node_id in stage.node_ids:
+                return index
+        raise NotFoundError("the plan has no stage for this node")
+
+    def _reserve(self, pipeline_id: str, needed: int) -> None:
+        free = self.free_bytes
+        if needed > free:
+            raise OverloadedError(
+                f"{needed / 1e9:.2f} GB are needed for weights and caches, {free / 1e9:.2f} GB of "
+                f"{self._memory_bytes / 1e9:.2f} GB are free",
+                retry_after=0,
+                code="out_of_memory",
+            )
+        self._reserved[pipeline_id] = needed
+
+    async def _begin(
+        self,
+        pipeline: membership_pb2.Pipeline,
+        plan: model_pb2.Plan,
+        index: int,
+        loaded: LoadedShard,
+        folder: Path,
+    ) -> None:
+        own = membership_pb2.Pipeline()
+        own.CopyFrom(pipeline)
+        held = HeldShard(own, plan, index, loaded, self._reserved[pipeline.pipeline_id])
+        hello = pipeline_pb2.LinkHello(
+            pipeline_id=own.pipeline_id,
+            node_id=self._neighbours.node_id,
+            incarnation=self._incarnation(),
+            plan_digest=loaded.digest,
+        )
+        if index == 0:
+            assert isinstance(loaded.shard, HeadShard)
+            context = self._neighbours.context_tokens(plan.model.model_id)
+            names = list(own.served_names)
+            model = await asyncio.to_thread(HeadModel, folder, names, context)
+            held.head = PipelineHead(
+                own,
+                loaded.digest,
+                hello,
+                model,
+                self._worker,
+                loaded.shard,
+                self._limits(plan.kv_tokens, loaded.batchable),
+                self._neighbours.dial,
+                partial(self._neighbours.ensure, own, plan),
+                self._neighbours.changed,
+            )
+            own.state = membership_pb2.PIPELINE_STATE_LOADING
+            held.tasks.append(asyncio.create_task(self._run_head(held.head), name=f"head of {own.pipeline_id}"))
+        else:
+            after = own.stages[(index + 1) % len(own.stages)].node_ids[0]
+            held.relay = Relay(
+                self._worker,
+                loaded.shard,
+                hello,
+                partial(self._neighbours.dial, after),
+                f"{self._neighbours.name_of(after)}",
+            )
+        self._held[own.pipeline_id] = held
+        self._epochs[own.pipeline_id] = max(own.epoch, self._epochs.get(own.pipeline_id, 0))
+
+    async def _run_head(self, head: PipelineHead) -> None:
+        try:
+            await head.run()
+        except Exception:
+            log.exception("the head of %s failed", head.pipeline.pipeline_id)
+            head.pipeline.state = membership_pb2.PIPELINE_STATE_DEGRADED
+            head.pipeline.reason = "the head failed; see its log"
+            self._neighbours.changed()
+
+    async def unload(self, pipeline_id: str) -> int:
+        """Frees a shard; bytes given back. Requests in flight fail in band. Raises NotFoundError."""
+        held = self.get(pipeline_id)
+        del self._held[pipeline_id]
+        for task in held.tasks:
+            task.cancel()
+        await asyncio.gather(*held.tasks, return_exceptions=True)
+        freed = self._reserved.pop(pipeline_id, 0)
+        shard = held.loaded.shard
+        del held
+        await self._worker.run(shard.clear)
+        self._neighbours.changed()
+        return freed
+
+    async def close(self) -> None:
+        """Frees everything."""
+        for pipeline_id in list(self._held):
+            await self.unload(pipeline_id)
+
+    # -- links
+
+    async def accept(self, pipe: Pipe) -> None:
+        """Serves one pipe that a neighbour opened: a relay's input, or the link that closes a head's ring."""
+        link, hello = await IncomingLink.accept(pipe, self._verify)
+        held = self.get(hello.pipeline_id)
+        if held.head is not None:
+            await held.head.accept_closing(hello, link)
+            return
+        assert held.relay is not None
+        serving = asyncio.current_task()
+        assert serving is not None
+        # A new epoch's link takes the place of an old one: its peer may not have noticed yet that it broke.
+        for task in held.tasks:
+            task.cancel()
+        await asyncio.gather(*held.tasks, return_exceptions=True)
+        task = asyncio.create_task(held.relay.serve(link, hello.epoch), name=f"relay of {hello.pipeline_id}")
+        held.tasks = [task]
+        try:
+            await task
+        finally:
+            task.cancel()
+
+    def _verify(self, hello: pipeline_pb2.LinkHello) -> bool:
+        """Checks a hello; whether its link needs credit."""
+        held = self.get(hello.pipeline_id)
+        if held.head is not None:
+            held.head.check(hello)
+            return False
+        known = self._epochs.get(hello.pipeline_id, 0)
+        if hello.epoch < known:
+            raise PreconditionError(f"epoch {hello.epoch} of {hello.pipeline_id} is stale: {known} is known here")
+        if hello.plan_digest != held.loaded.digest:
+            raise PreconditionError(f"the plan of {hello.pipeline_id} has another digest here")
+        self._epochs[hello.pipeline_id] = held.pipeline.epoch = hello.epoch
+        return True
+
+
+class _Progress:
+    """Bytes of a load, written by the MLX thread and read by the loop."""
+
+    def __init__(self) -> None:
+        self.done = self.total = 0
+        self.cancelled = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.cancelled:
+            raise TandemError("the load was given up", code="cancelled")
+        self.done, self.total = done, total
+
+    def message(self, node_id: str) -> model_pb2.NodeLoadProgress:
+        """The progress now."""
+        return model_pb2.NodeLoadProgress(
+            node_id=node_id,
+            phase=model_pb2.LOAD_PHASE_LOADING,
+            done_bytes=self.done,
+            total_bytes=self.total,
+        )
