@@ -1,0 +1,163 @@
+"""Calls to the head: one generation, and all generations behind one HTTP request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from grpc import aio
+
+from gateway.cluster.view import Route
+from gateway.errors import HEAD_LOST, from_call, from_failed
+from gateway.limits import Limits
+from tandem.errors import TandemError, UnavailableError
+from tandem.v1 import generation_pb2, generation_pb2_grpc
+
+Events = Sequence[generation_pb2.GenerationEvent]
+Feed = Callable[[int, Events], Awaitable[None]]
+
+
+class Cluster(Protocol):
+    """Where the head of a model is found."""
+
+    async def route(self, model: str) -> Route:
+        """The head that serves a model, loading it first if it lies on disk."""
+
+    async def open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
+        """Starts a generation; returns when the head has accepted it."""
+
+
+class Generation:
+    """One ``Generate`` call.
+
+    The time between two messages is bounded by ``limits.idle``; the first must come within ``limits.accept``.
+    ``close`` ends the call, which frees everything that it holds on all nodes; it may be called at any time.
+    """
+
+    def __init__(self, channel: aio.Channel, request: generation_pb2.GenerateRequest, limits: Limits) -> None:
+        self._call = generation_pb2_grpc.GenerationServiceStub(channel).Generate(request)
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(limits.idle, self._check_idle)
+        self._stuck = False
+        self._first: Events | None = None
+
+    async def accepted(self) -> None:
+        """Waits for the first message.
+
+        Raises the error of a refusal, and ``aio.AioRpcError`` for a call that never reached the head.
+        """
+        try:
+            async with asyncio.timeout(self._limits.accept):
+                message = await self._call.read()
+        except TimeoutError:
+            raise UnavailableError("the head of the pipeline does not answer", code=HEAD_LOST) from None
+        if not isinstance(message, generation_pb2.GenerateResponse):
+            raise UnavailableError("the head of the pipeline ended the stream at once", code=HEAD_LOST)
+        for event in message.events:
+            if event.HasField("failed"):
+                raise from_failed(event.failed)
+        self._first = message.events
+
+    async def read(self) -> Events | None:
+        """The next events, None after the last. Raises ``TandemError`` when the stream breaks or stands still."""
+        if self._first is not None:
+            events, self._first = self._first, None
+            return events
+        try:
+            message = await self._call.read()
+        except aio.AioRpcError as error:
+            raise from_call(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._stuck or (task is not None and task.cancelling()):
+                raise
+            raise UnavailableError(
+                f"the head of the pipeline sent nothing for {self._limits.idle:g} s", code=HEAD_LOST
+            ) from None
+        self._heard = self._loop.time()
+        return message.events if isinstance(message, generation_pb2.GenerateResponse) else None
+
+    def close(self) -> None:
+        """Cancels the call unless it has ended."""
+        self._timer.cancel()
+        self._call.cancel()
+
+    def _check_idle(self) -> None:
+        """Re-arms itself for the time that is left, so that a message costs no timer of its own."""
+        left = self._heard + self._limits.idle - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check_idle)
+        else:
+            self._stuck = True
+            self._call.cancel()
+
+
+class Answer:
+    """The generations behind one HTTP request: opened together, read side by side, closed together."""
+
+    def __init__(self, cluster: Cluster, model: str, requests: Sequence[generation_pb2.GenerateRequest]) -> None:
+        self._cluster = cluster
+        self._model = model
+        self._requests = requests
+        self._generations: list[Generation] = []
+        self.route: Route | None = None
+
+    async def open(self) -> None:
+        """Returns when the head has accepted all of them; raises the first refusal."""
+        self.route = await self._cluster.route(self._model)
+        if len(self._requests) == 1:
+            self._generations.append(await self._cluster.open(self.route, self._requests[0]))
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._open_one(self.route, request)) for request in self._requests]
+        except* TandemError as errors:
+            raise _first_of(errors) from None
+        self._generations = [task.result() for task in tasks]
+
+    async def run(self, feed: Feed) -> None:
+        """Feeds the events of each generation, with its number, until all have ended; raises the first error."""
+        if len(self._generations) == 1:
+            await _drain(0, self._generations[0], feed)
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, generation in enumerate(self._generations):
+                    group.create_task(_drain(number, generation, feed))
+        except* TandemError as errors:
+            raise _first_of(errors) from None
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        for generation in self._generations:
+            generation.close()
+
+    async def _open_one(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
+        generation = await self._cluster.open(route, request)
+        self._generations.append(generation)
+        return generation
+
+
+async def _drain(number: int, generation: Generation, feed: Feed) -> None:
+    ended = False
+    while True:
+        try:
+            events = await generation.read()
+        except TandemError:
+            if ended:
+                return
+            raise
+        if events is None:
+            break
+        await feed(number, events)
+        ended = ended or any(event.HasField("finished") for event in events)
+    if not ended:
+        raise UnavailableError("the head of the pipeline ended the stream early", code=HEAD_LOST)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

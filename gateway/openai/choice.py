@@ -1,0 +1,106 @@
+"""One choice of an answer: a generation's events, read into the deltas of which streams and plain answers are made."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Literal, NamedTuple
+
+from gateway.errors import from_failed
+from gateway.openai.logprobs import TokenReport, read_reports
+from tandem.errors import TandemError
+from tandem.v1 import generation_pb2
+
+logger = logging.getLogger(__name__)
+
+_REASONS: Final = {
+    generation_pb2.FINISH_REASON_STOP: "stop",
+    generation_pb2.FINISH_REASON_TOOL_CALLS: "stop",
+    generation_pb2.FINISH_REASON_LENGTH: "length",
+}
+
+
+class Delta(NamedTuple):
+    """Something to add to a choice.
+
+    ``content`` and ``reasoning`` add ``text``; ``call`` opens call number ``call`` of the tool ``text`` with
+    ``call_id``; ``arguments`` adds ``text`` to it; ``finish`` ends the choice for the reason ``text``.
+    """
+
+    kind: Literal["content", "reasoning", "call", "arguments", "finish"]
+    text: str
+    call: int = 0
+    call_id: str = ""
+
+
+class Choice:
+    """State of one choice. ``finished`` is set by the event that ended it; what comes later is not read.
+
+    With ``legacy``, calls beyond the first are left out: the old form has room for one.
+    """
+
+    def __init__(self, index: int, *, top_logprobs: int | None = None, legacy: bool = False) -> None:
+        self.index = index
+        self.finished: generation_pb2.Finished | None = None
+        self._top_logprobs = top_logprobs
+        self._legacy = legacy
+        self._calls = 0
+        self._has_arguments = False
+        self._reports: list[TokenReport] = []
+
+    def read(self, event: generation_pb2.GenerationEvent) -> Delta | None:
+        """The delta that an event brings, or None. Raises the error of a ``Failed`` event."""
+        if self.finished is not None:
+            return None
+        if self._top_logprobs is not None and event.token_ids:
+            self._reports.extend(read_reports(event, self._top_logprobs))
+        match event.WhichOneof("event"):
+            case "content":
+                return Delta("content", event.content) if event.content else None
+            case "tool_call_arguments":
+                return self._arguments(event.tool_call_arguments)
+            case "reasoning":
+                return Delta("reasoning", event.reasoning) if event.reasoning else None
+            case "tool_call_start":
+                return self._start(event.tool_call_start)
+            case "tool_call_end":
+                return self._end(event.tool_call_end)
+            case "finished":
+                return self._finish(event.finished)
+            case "failed":
+                raise from_failed(event.failed)
+        return None
+
+    def take_reports(self) -> list[TokenReport]:
+        """The tokens read since the last call, with their log probabilities, when these are asked for."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _start(self, start: generation_pb2.ToolCallStart) -> Delta | None:
+        self._calls += 1
+        self._has_arguments = False
+        if self._legacy and self._calls > 1:
+            return None
+        return Delta("call", start.name, start.index, start.tool_call_id)
+
+    def _arguments(self, arguments: generation_pb2.ToolCallArguments) -> Delta | None:
+        if not arguments.arguments_delta or (self._legacy and self._calls > 1):
+            return None
+        self._has_arguments = True
+        return Delta("arguments", arguments.arguments_delta, arguments.index)
+
+    def _end(self, end: generation_pb2.ToolCallEnd) -> Delta | None:
+        """A call whose arguments never came in pieces gets them whole: an empty string is no JSON."""
+        if end.warning:
+            logger.info("call %s of %s: %s", end.tool_call.tool_call_id, end.tool_call.name, end.warning)
+        if self._has_arguments or (self._legacy and self._calls > 1):
+            return None
+        return Delta("arguments", end.tool_call.arguments_json or "{}", end.index)
+
+    def _finish(self, finished: generation_pb2.Finished) -> Delta:
+        reason = _REASONS.get(finished.reason)
+        if reason is None:
+            raise TandemError("the generation was cancelled", code="cancelled")
+        self.finished = finished
+        if self._calls and reason == "stop":
+            reason = "function_call" if self._legacy else "tool_calls"
+        return Delta("finish", reason)
