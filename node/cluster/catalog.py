@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from node.cluster.local_model import CONFIG_FILE, LocalModel, ServedNameSpec, read_model
+from node.cluster.local_model import CONFIG_FILE, LocalModel, ServedNameSpec, read_model, repository_folder
 from node.engine.headers import WEIGHT_FILES
 from tandem.errors import CheckpointError
 
@@ -45,11 +45,19 @@ class Catalog:
         Raises:
             CheckpointError: the model is here, and a file of it is damaged; names the file.
         """
-        found = self._local(model_id) or self._cached(model_id, revision)
+        found = self._local(model_id) or self.cached(model_id, revision)
         if found is None:
             served = (m for m in self.list() if any(spec.name == model_id for spec in m.served_names))
             found = next(served, None)
         return found if found is None or revision in ("", found.revision) else None
+
+    def cached(self, model_id: str, revision: str = "") -> LocalModel | None:
+        """The model in the hub's cache: that revision, or without one ``main``, or else the newest; None: not here.
+
+        Raises CheckpointError, naming the file, when one is damaged.
+        """
+        folder = self._snapshot(model_id, revision)
+        return None if folder is None else read_model(model_id, folder, served_as=model_id, commit=folder.name)
 
     def list(self) -> list[LocalModel]:
         """Every model, the embedded one first, then by id; one that is damaged is left out, with a warning."""
@@ -71,8 +79,8 @@ class Catalog:
             return read_model(DEMO_MODEL, DEMO_FOLDER, served_as=DEMO_MODEL)
         if not model_id.strip():
             return None
-        for path in (*(root / model_id for root in self._model_dirs), os.path.expanduser(model_id)):  # noqa: PTH111
-            folder = Path(os.path.normpath(Path(path).absolute()))
+        for path in [*(root / model_id for root in self._model_dirs), Path(os.path.expanduser(model_id))]:  # noqa: PTH111
+            folder = Path(os.path.normpath(path.absolute()))
             if os.path.isfile(folder / CONFIG_FILE):  # noqa: PTH113 (False for what can be no path)
                 name = self._name_of(folder)
                 return read_model(name or str(folder), folder, served_as=name or folder.name)
@@ -81,10 +89,6 @@ class Catalog:
     def _name_of(self, folder: Path) -> str | None:
         """The name of a folder inside a model folder, by which other nodes know it wherever their folders are."""
         return next((str(folder.relative_to(d)) for d in self._model_dirs if d in folder.parents), None)
-
-    def _cached(self, model_id: str, revision: str) -> LocalModel | None:
-        folder = self._snapshot(model_id, revision)
-        return None if folder is None else read_model(model_id, folder, served_as=model_id, commit=folder.name)
 
     def _snapshot(self, model_id: str, revision: str = "") -> Path | None:
         """The folder of the revision that the cache holds, or without one of ``main``, or else of the newest."""
@@ -98,7 +102,7 @@ class Catalog:
             return Path(path).parent
         if revision:
             return None
-        snapshots = (self._hub_cache / f"models--{model_id.replace('/', '--')}" / "snapshots").glob(f"*/{CONFIG_FILE}")
+        snapshots = repository_folder(self._hub_cache, model_id).glob(f"snapshots/*/{CONFIG_FILE}")
         return max((path.parent for path in snapshots), key=lambda path: path.stat().st_mtime, default=None)
 
     def _folders(self) -> Iterator[tuple[str, Path, str | None]]:

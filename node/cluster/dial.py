@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,58 +71,55 @@ async def connect(
     Raises ``UnavailableError`` when none answers (or only others do), ``FencedError``, ``ConflictError`` or
     ``PreconditionError`` when the node refuses. All channels but the one returned are closed, cancelled or not.
     """
-    probed: list[_Probed] = []
+    if not addresses:
+        raise UnavailableError("no address is known")
     kept: aio.Channel | None = None
     channels = {address: rpc.make_channel(address) for address in addresses[:_MAX_ADDRESSES]}
+    probes = [asyncio.create_task(_probe(address, channel, timing)) for address, channel in channels.items()]
+    problems: list[TandemError] = []
     try:
-        probed = await _race(channels, timing)
-        strangers = []
-        refusal: PreconditionError | None = None
-        for each in sorted(probed, key=lambda one: one.latency):
+        async for each in _by_speed(probes, problems):
             try:
                 answer = await _join(each.channel, greeting, timing)
             except FencedError:
                 raise
             except PreconditionError as error:
                 # A node of another cluster may have got an address that was the node's before.
-                refusal = refusal or error
+                problems.insert(0, error)
                 continue
             connection = Connection(each.channel, each.address, each.latency, answer)
             if expected is None or connection.node.node_id == expected:
                 kept = each.channel
                 return connection
-            strangers.append(each.address)
-        if refusal is not None:
-            raise refusal
-        raise UnavailableError(f"another node answers at {', '.join(strangers)}")
+            problems.append(UnavailableError(f"{each.address}: another node answers"))
+        if isinstance(problems[0], PreconditionError):
+            raise problems[0]
+        raise UnavailableError("; ".join(sorted(error.message for error in problems)))
     finally:
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
         for channel in channels.values():
             if channel is not kept:
                 await channel.close()
 
 
-async def _race(channels: dict[str, aio.Channel], timing: Timing) -> list[_Probed]:
-    """The addresses that answered soon after the first one did."""
-    if not channels:
-        raise UnavailableError("no address is known")
-    probes = {asyncio.create_task(_probe(address, channel, timing)) for address, channel in channels.items()}
-    try:
-        waiting, answered = probes, list[_Probed]()
-        problems: list[str] = []
-        while waiting and not answered:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting or any(task.exception() is None for task in done):
-                late = (await asyncio.wait(waiting, timeout=_GRACE))[0] if waiting else set()
-                done |= late
-            answered += [task.result() for task in done if task.exception() is None]
-            problems += [str(problem) for task in done if (problem := task.exception()) is not None]
-        if not answered:
-            raise UnavailableError("; ".join(sorted(problems)))
-        return answered
-    finally:
-        for task in probes:
-            task.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+async def _by_speed(probes: Iterable[asyncio.Task[_Probed]], problems: list[TandemError]) -> AsyncIterator[_Probed]:
+    """The addresses as they answer, of those that answer at about the same time the fastest first."""
+    waiting = set(probes)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if waiting and any(probe.exception() is None for probe in done):
+            late, waiting = await asyncio.wait(waiting, timeout=_GRACE)
+            done |= late
+        answered = []
+        for probe in done:
+            try:
+                answered.append(probe.result())
+            except UnavailableError as error:
+                problems.append(error)
+        for each in sorted(answered, key=lambda one: one.latency):
+            yield each
 
 
 async def _probe(address: str, channel: aio.Channel, timing: Timing) -> _Probed:

@@ -119,6 +119,11 @@ def context_tokens(config: Mapping[str, Any]) -> int:
     return 0
 
 
+def repository_folder(hub_cache: Path, model_id: str) -> Path:
+    """Where the hub's cache keeps a repository: blobs, snapshots that link to them, references."""
+    return hub_cache / f"models--{model_id.replace('/', '--')}"
+
+
 def headers_file(snapshot: Path) -> Path:
     """Where the headers of a hub's snapshot are kept: beside the snapshots, which stay as others know them."""
     return snapshot.parent.parent / "tandem" / f"{snapshot.name}.headers"

@@ -21,6 +21,7 @@ from node.cluster.local import LocalNode, LocalState
 from node.cluster.peer import Incoming, Peer
 from node.cluster.timing import Timing
 from node.cluster.view import Admission, View
+from tandem import rpc
 from tandem.clock import Clock, SleepWatch
 from tandem.errors import ConflictError, NotFoundError, PreconditionError, SettingsError, UnavailableError
 from tandem.v1.membership_pb2 import (
@@ -295,24 +296,29 @@ class Membership:
             self._peers[node_id][0].poke()
 
     def unreachable(self, node_id: str, why: str) -> None:
-        """A node did not answer at any address."""
+        """A node did not answer at any address: it is lost at the second time, or soon if it is not heard."""
         if self._view.unreachable(node_id, why):
             self._lost([node_id])
+        else:
+            self._view.broke(node_id, why)
 
     def fenced(self, node_id: str, error: FencedError, incarnation: int) -> None:
         """A member had declared that incarnation of this node lost.
 
-        Where both gave each other up, one has to yield: the one that sees fewer members, or else has the greater id.
+        One of the two has to yield: the one that sees fewer members besides, else the one that was not aware of it,
+        else the one with the greater id.
         """
         if incarnation != self._identity.incarnation:
             return
         theirs = sum(node.state != NODE_STATE_LOST for node in error.topology.nodes)
-        mine = 1 + len(self._view.members())
+        mine = 1 + sum(node.node_id != node_id for node in self._view.members())
         strikes = self._strikes[node_id] = self._strikes.get(node_id, 0) + 1
-        stronger = mine > theirs or (mine == theirs and self.node_id < node_id)
-        if self._view.fenced(node_id) and stronger and strikes < _STUBBORN:
-            return
-        self._begin_anew(error.message)
+        mutual = self._view.fenced(node_id)
+        stronger = mine > theirs or (mine == theirs and mutual and self.node_id < node_id)
+        if not stronger or strikes >= _STUBBORN:
+            self._begin_anew(error.message)
+        elif not mutual and self._view.lose(node_id, "it was cut off and gave this node up"):
+            self._lost([node_id])
 
     def conflict(self, error: ConflictError, incarnation: int) -> None:
         """That incarnation of this node was refused because its id belongs to somebody else: ``run`` ends with that."""
@@ -439,22 +445,29 @@ class Membership:
     async def _say_goodbye(self) -> None:
         """Tells every member that this node leaves; those that do not answer in time will notice."""
         self._leaving = True
-        request = LeaveRequest(node_id=self.node_id)
-        calls = [
-            _say(MembershipServiceStub(peer.connection.channel), request, self._timing.goodbye)
-            for peer, _ in self._peers.values()
-            if peer.connection is not None and self._view.live(peer.node_id)
-        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.goodbye):
-                await asyncio.gather(*calls)
+                await asyncio.gather(*(self._leave_to(node.node_id) for node in self._view.members()))
 
+    async def _leave_to(self, node_id: str) -> None:
+        peer = self._peer(node_id)
+        if peer.connection is not None:
+            await self._leave_by(peer.connection.channel)
+            return
 
-async def _say(stub: Any, request: LeaveRequest, timeout: float) -> None:
-    try:
-        await stub.Leave(request, timeout=timeout)
-    except aio.AioRpcError as error:
-        logger.debug("a goodbye did not arrive: %s", error.details())
+        async def by(address: str) -> None:
+            async with rpc.make_channel(address) as channel:
+                await self._leave_by(channel)
+
+        # The member came to this node, and the way back to it is not open yet.
+        await asyncio.gather(*(by(address) for address in self.addresses(node_id)))
+
+    async def _leave_by(self, channel: aio.Channel) -> None:
+        request = LeaveRequest(node_id=self.node_id)
+        try:
+            await MembershipServiceStub(channel).Leave(request, timeout=self._timing.goodbye)
+        except aio.AioRpcError as error:
+            logger.debug("a goodbye did not arrive: %s", error.details())
 
 
 def _first(group: BaseExceptionGroup[ConflictError]) -> ConflictError:

@@ -56,7 +56,7 @@ class Host(Protocol):
         """The stream with another node broke."""
 
     def unreachable(self, node_id: str, why: str) -> None:
-        """Another node did not answer at any address."""
+        """Another node did not answer at any address, and there is no stream with it."""
 
     def fenced(self, node_id: str, error: FencedError, incarnation: int) -> None:
         """Another node had declared that incarnation of this one lost."""
@@ -175,7 +175,8 @@ class Peer:
             self._host.fenced(self.node_id, error, greeting.node.incarnation)
         except TandemError as error:
             self._complain(error)
-            self._host.unreachable(self.node_id, brief(error))
+            if not self._attended():
+                self._host.unreachable(self.node_id, brief(error))
         await self._replace(connection)
         return connection is not None
 

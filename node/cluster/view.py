@@ -140,7 +140,12 @@ class View:
     def unreachable(self, node_id: str, why: str) -> bool:
         """The node did not answer a dial. True when it is lost by that, because its connection had broken before."""
         record = self._records.get(node_id)
-        if record is None or record.lost_at is not None or record.broken_at is None:
+        return record is not None and record.broken_at is not None and self.lose(node_id, why)
+
+    def lose(self, node_id: str, why: str) -> bool:
+        """Declares the node lost. True when it was live."""
+        record = self._records.get(node_id)
+        if record is None or record.lost_at is not None:
             return False
         self._lose(record, why)
         return True

@@ -65,7 +65,10 @@ class LocalCluster:
 
         Raises ``ChildDiedError`` when a daemon ends meanwhile, and what the cluster answers to planning and loading.
         """
-        await self._unless_a_child_dies(self._start(nodes, model, port))
+        try:
+            await self._unless_a_child_dies(self._start(nodes, model, port))
+        except aio.AioRpcError as error:
+            raise rpc.from_rpc_error(error) from None
 
     async def watch(self) -> int:
         """Reports every daemon that dies; returns 1 when no node or no gateway is left. Runs until then."""
@@ -138,20 +141,35 @@ class LocalCluster:
 
     async def _start(self, nodes: int, model: str, port: int) -> None:
         _say(f"starting {nodes} node{'s' if nodes > 1 else ''} and a gateway (cluster {self._name})")
-        self._nodes = [await self._start_node(index, peers=[], mdns=self._mdns) for index in range(nodes)]
-        await self._children.listening(self._nodes)
-        if nodes > 1:
-            await self._introduce()
+        await self._start_nodes(nodes)
         self._gateway = await self._start_gateway(port)
-        async with AsyncExitStack() as stack:
-            head = await stack.enter_async_context(_connected(self._nodes[0]))
+        async with _connected(self._nodes[0]) as head:
             self._topology = await head.topology()
-            try:
-                self._pipeline = await self._load(head, loading.model_ref(model))
-            except aio.AioRpcError as error:
-                raise rpc.from_rpc_error(error) from None
+            self._pipeline = await self._load(head, loading.model_ref(model))
         await self._children.listening([self._gateway])
         await _healthy(self._gateway.address)
+
+    async def _start_nodes(self, count: int) -> None:
+        """Starts the nodes and waits until each sees all others, which where need be are told a peer's address."""
+        if self._mdns or count == 1:
+            self._nodes = [await self._start_node(index, peers=[], mdns=self._mdns) for index in range(count)]
+            await self._children.listening(self._nodes)
+            if count == 1:
+                return
+            if await self._joined(HEARD_DEADLINE):
+                _say("the nodes found each other by mDNS")
+                return
+            _say(f"mDNS was not heard in {HEARD_DEADLINE:.0f} s (no multicast here?); going on with static peers")
+            await self._children.end(self._nodes[1:])
+            del self._nodes[1:]
+        else:
+            self._nodes = [await self._start_node(0, peers=[], mdns=False)]
+            await self._children.listening(self._nodes)
+        peers = [self._nodes[0].address]
+        self._nodes += [await self._start_node(index, peers=peers, mdns=False) for index in range(1, count)]
+        await self._children.listening(self._nodes)
+        if not await self._joined(JOINED_DEADLINE):
+            raise UnavailableError(f"the nodes did not become one cluster within {JOINED_DEADLINE:.0f} s")
 
     async def _start_node(self, index: int, *, peers: list[str], mdns: bool) -> Child:
         name = f"node-{index + 1}"
@@ -176,29 +194,13 @@ class LocalCluster:
         arguments += [f"--log-level={self._log_level}", *(f"--node={node.address}" for node in self._nodes)]
         return await self._children.start("gateway", arguments)
 
-    async def _introduce(self) -> None:
-        """Waits until every node sees all others; where mDNS is off or not heard, tells them a peer's address."""
-        if self._mdns:
-            if await self._joined(HEARD_DEADLINE):
-                _say("the nodes found each other by mDNS")
-                return
-            _say(f"mDNS was not heard in {HEARD_DEADLINE:.0f} s (no multicast here?); going on with static peers")
-        others = self._nodes[1:]
-        await self._children.end(others)
-        peers = [self._nodes[0].address]
-        restarted = [await self._start_node(index + 1, peers=peers, mdns=False) for index in range(len(others))]
-        await self._children.listening(restarted)
-        self._nodes[1:] = restarted
-        if not await self._joined(JOINED_DEADLINE):
-            raise UnavailableError(f"the nodes did not become one cluster within {JOINED_DEADLINE:.0f} s")
-
     async def _joined(self, deadline: float) -> bool:
         async with AsyncExitStack() as stack:
             connections = [await stack.enter_async_context(_connected(node)) for node in self._nodes]
             try:
-                async with asyncio.timeout(deadline), asyncio.TaskGroup() as tasks:
+                async with asyncio.timeout(deadline):
                     for connection in connections:
-                        tasks.create_task(_sees(connection, len(connections)))
+                        await _sees(connection, len(connections))
             except TimeoutError:
                 return False
             return True

@@ -53,7 +53,7 @@ def node_state(node: membership_pb2.Node) -> str:
     """The state of a node and, where there is one, the reason."""
     names = {value.number: value.name for value in membership_pb2.NodeState.DESCRIPTOR.values}
     state = word(names, node.state, "NODE_STATE_")
-    return f"{state}: {node.state_reason}" if node.state_reason else state
+    return f"{state}: {node.state_reason.removeprefix(f'{state} ')}" if node.state_reason else state
 
 
 def pipeline_state(pipeline: membership_pb2.Pipeline) -> str:

@@ -236,6 +236,16 @@ def test_layers_for_people() -> None:
     assert output.layers([segment(first_layer=4, end_layer=5)]) == "layer 4"
 
 
+def test_the_state_of_a_node_is_said_once() -> None:
+    lost = membership_pb2.NODE_STATE_LOST
+    reasons = ("", "lost since noon", "no heartbeat for 3 s")
+    assert [output.node_state(membership_pb2.Node(state=lost, state_reason=reason)) for reason in reasons] == [
+        "lost",
+        "lost: since noon",
+        "lost: no heartbeat for 3 s",
+    ]
+
+
 def test_nodes_of_one_name_are_told_apart() -> None:
     nodes = [membership_pb2.Node(node_id=f"{letter * 12}", name=name) for letter, name in ("am", "bm", "cs")]
     names = output.node_names(membership_pb2.Topology(nodes=nodes))

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
-if str(SCRIPTS) not in sys.path:
-    sys.path.append(str(SCRIPTS))
+HERE = Path(__file__).resolve().parent
+for folder in (HERE, HERE.parents[2] / "scripts"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 import make_model as maker  # noqa: E402
 

@@ -7,7 +7,6 @@ from typing import Any
 import make_model as maker
 import mlx.core as mx
 import pytest
-from conftest import MakeFolder
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model, quantize_model, save_model
 
@@ -16,6 +15,7 @@ from node.engine.cutting import ModelStage, WholeModel, parameters
 from node.engine.headers import Headers, read_headers
 from tandem.errors import CheckpointError, UnsupportedModelError
 
+MakeFolder = Callable[..., Path]
 RANGES = [(0, 2), (2, 4), (4, 6)]
 TOKENS = mx.array([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
@@ -82,6 +82,14 @@ def test_a_stage_holds_what_the_sizes_promise_and_nothing_else(model_folder: Mak
     assert sizes.stage(0, 6) == sizes.total
     untied = 2 * 2048 * 64 * 4 + 64 * 4
     assert sizes.head == untied
+
+
+def test_copies_of_shared_caches_are_counted_where_they_are(model_folder: MakeFolder) -> None:
+    checkpoint = Checkpoint(model_folder("gemma3n"))  # layers 3, 4 and 5 read the caches of 1 and 2
+    per_token = 2 * 2 * 16 * 4
+    assert checkpoint.sizes().kv_per_token == (per_token,) * 3 + (0,) * 3
+    assert sum(cost.per_token for cost in checkpoint.load(3, 6).cache_costs) == 2 * per_token
+    assert sum(cost.per_token for cost in checkpoint.load(0, 6).cache_costs) == 3 * per_token
 
 
 def test_a_whole_model_is_one_segment_that_ends_in_logits(model_folder: MakeFolder) -> None:

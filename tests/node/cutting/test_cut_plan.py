@@ -6,7 +6,7 @@ from typing import Any
 import admit_architectures as admit
 import mlx.core as mx
 import pytest
-from toys import Bypassed, LateSkip, Looped, Mixed, OpaqueResult, Repeated, Rewritten, TokensInHead, Toy
+from cutting_toys import Bypassed, LateSkip, Looped, Mixed, OpaqueResult, Repeated, Rewritten, TokensInHead, Toy
 
 from node.engine.cutting import CutPlan, ModelStage, parameters
 from tandem.errors import UnsupportedModelError

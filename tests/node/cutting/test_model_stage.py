@@ -6,8 +6,8 @@ from typing import Any
 import admit_architectures as admit
 import mlx.core as mx
 import pytest
+from cutting_toys import Layer, Looped, Toy
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prompt_cache
-from toys import Layer, Looped, Toy
 
 from node.engine.cutting import CutPlan, ModelStage, WholeModel, make_ghosts, parameters
 
