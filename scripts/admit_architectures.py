@@ -1,6 +1,6 @@
 """Prove architectures fit to be cut, and write down which are: node/engine/admitted.json.
 
-    scripts/admit_architectures.py              # all that there is a configuration for: a quarter of an hour
+    scripts/admit_architectures.py              # all that there is a configuration for: ten minutes
     scripts/admit_architectures.py llama gemma3 # these only; the others' entries stay
 
 For a tiny random model of each, cut into 1, 2 and 3 stages with the epilogue on the first node, tensors through bytes
@@ -243,6 +243,16 @@ def model_configurations() -> dict[str, dict[str, Any]]:
     return {name: config for file in (TINY_MODELS, MORE_MODELS) for name, config in _read(file).items()}
 
 
+def write(versions: dict[str, str], data: dict[str, dict[str, Any]]) -> None:
+    """Write the data file: one line for each architecture."""
+    proof = {"stages": STAGES, "prompts": PROMPTS, "decode_steps": DECODE_STEPS, "batches": BATCHES}
+    parts = [f' "versions": {json.dumps(versions)}', f' "proof": {json.dumps(proof)}']
+    for kind in ("admitted", "refused"):
+        entries = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(data[kind].items())]
+        parts.append(f' "{kind}": {{\n' + ",\n".join(entries) + "\n }")
+    ADMITTED_FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n", "utf-8")
+
+
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     content: dict[str, dict[str, Any]] = json.loads(file.read_text("utf-8"))
     return content
@@ -268,14 +278,7 @@ def main() -> int:
         print(f"{name} {kind}: {entry} ({time.monotonic() - start:.1f} s)", flush=True)
         gc.collect()
         mx.clear_cache()
-    proof = {"stages": STAGES, "prompts": PROMPTS, "decode_steps": DECODE_STEPS, "batches": BATCHES}
-    text = {
-        "versions": versions,
-        "proof": proof,
-        "admitted": dict(sorted(data["admitted"].items())),
-        "refused": dict(sorted(data["refused"].items())),
-    }
-    ADMITTED_FILE.write_text(json.dumps(text, indent=1) + "\n", "utf-8")
+    write(versions, data)
     return 0
 
 

@@ -71,6 +71,11 @@ class LoadedStage:
     epilogue: ModelStage | None
     nbytes: int
 
+    @property
+    def cache_costs(self) -> list[CacheCost]:
+        """What each of its caches costs per sequence, copies of caches that earlier stages fill included."""
+        return [cost for stage in self.segments for cost in stage.cache_costs()]
+
 
 class Checkpoint:
     """A model's folder, of whose weight files perhaps only some are here.

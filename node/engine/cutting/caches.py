@@ -74,7 +74,7 @@ def can_tick(entry: Cache) -> bool:
 
 
 def tick(entry: Cache, batch: int, length: int) -> None:
-    """Advance a cache that no layer here fills by ``length`` positions, at two bytes per position and sequence.
+    """Advance a cache that no layer here fills by ``length`` positions, at four bytes per position and sequence.
 
     All of mlx-lm's operations on the cache (merge, extend, filter, trim, …) then do what they do to a full one.
     """

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from node.engine.cutting.caches import Cache, alias, batchable, fresh_caches, leaf_caches, tick, trimmable
+from node.engine.cutting.caches import Cache, CacheCost, alias, batchable, fresh_caches, leaf_caches, tick, trimmable
 from node.engine.cutting.ghosts import ghost, parameters, unchanged
 from node.engine.cutting.graph import depends_on
 from node.engine.cutting.hooks import switch_of
@@ -75,6 +75,10 @@ class ModelStage:
         """
         fresh = fresh_caches(self.model)
         return [fresh[entry] for entry in self._entries]
+
+    def cache_costs(self) -> list[CacheCost]:
+        """What each of its caches costs per sequence; phantoms cost next to nothing and are left out."""
+        return self.plan.cache_costs(self.first, self.end) if not self.is_epilogue else []
 
     @property
     def trimmable(self) -> bool:
@@ -154,6 +158,9 @@ class _Forward:
             raise ValueError(
                 f"{len(stage.input_slots)} tensors cross the cut before call {stage.first}, not {len(wire)}"
             )
+        for slot, array in zip(stage.input_slots, wire, strict=True):
+            if array is None:
+                raise ValueError(f"{slot} did not cross the cut before call {stage.first}")
         self._given = dict(_unpack(stage.inputs, wire))
         self._made: dict[Key, Any] = {}
 
