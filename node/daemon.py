@@ -8,22 +8,22 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Final
 
 from grpc import aio
 
 from node.cluster.addresses import listen_endpoints
-from node.cluster.catalog import Catalog
 from node.cluster.hints import Hints
 from node.cluster.identity import Identity
 from node.cluster.membership import LocalState, Membership
+from node.cluster.store import ModelStore
 from node.engine.device import DeviceFacts, measure_device
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.grpc import SERVICE as PIPELINE_SERVICE
 from node.links.grpc import DialledPipe, add_pipeline_service
-from node.models import Models, folder_of
+from node.models import Models
+from node.placement import Placer
 from node.services.generation import GenerationServicer
 from node.services.membership import MembershipServicer
 from node.services.model import ModelServicer
@@ -67,7 +67,7 @@ class Node:
         self._worker = worker
         self._device = device
         self._port = port
-        self._catalog = Catalog(settings.model_dirs)
+        store = ModelStore(settings.model_dirs)
         self._hints = Hints(settings.peers)
         self._membership = Membership(
             identity=identity,
@@ -89,12 +89,12 @@ class Node:
                 name_of=self._name_of,
                 dial=self._dial,
                 ensure=self._ensure,
-                folder=partial(folder_of, self._catalog),
-                context_tokens=self._context_tokens,
+                store=store,
                 changed=self._changed,
             ),
         )
-        self._models = Models(worker, self._membership, self._shards, self._catalog, settings.dtype)
+        placer = Placer(worker, self._membership, store, settings.dtype)
+        self._models = Models(self._membership, self._shards, store, placer)
 
     async def serve(self, server: aio.Server) -> None:
         """Serves on a server that is bound and not started, until cancelled; then leaves the cluster and frees
@@ -219,10 +219,6 @@ class Node:
 
     async def _ensure(self, pipeline: pb.Pipeline, plan: object, epoch: int) -> None:
         await self._models.ensure(pipeline, plan, epoch)  # type: ignore[arg-type]
-
-    def _context_tokens(self, model_id: str) -> int:
-        found = self._catalog.find(model_id)
-        return found.context_tokens if found is not None else 0
 
     def _changed(self) -> None:
         self._membership.notify()

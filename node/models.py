@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Final
 
-from node.cluster.catalog import Catalog, LocalModel
-from node.cluster.costs import LinkFacts, ModelCosts, NodeFacts
+from node.cluster.local_model import LocalModel
 from node.cluster.membership import Membership
-from node.cluster.planner import Placement, plan
-from node.engine.loading import LoadedShard, ModelFacts, inspect_model, plan_digest, preferred_cast
-from node.engine.worker import Worker
+from node.cluster.store import ModelStore
+from node.engine.loading import LoadedShard
+from node.placement import Placer, Planned, Wish
 from node.serving.prompt import read_template
 from node.shards import Shards
 from tandem import rpc
-from tandem.errors import NotFoundError, OverloadedError, PreconditionError, TandemError, UnavailableError
+from tandem.errors import NotFoundError, OverloadedError, TandemError, UnavailableError
 from tandem.v1 import membership_pb2, model_pb2, shard_pb2, types_pb2
-from tandem.v1.membership_pb2_grpc import MembershipServiceStub
 from tandem.v1.model_pb2_grpc import ModelServiceStub
 from tandem.v1.shard_pb2_grpc import ShardServiceStub
 
@@ -32,49 +26,26 @@ log = logging.getLogger(__name__)
 
 READY_DEADLINE: Final = 60.0
 """Seconds from the last stage's load until the ring must be closed."""
-KV_SHARE: Final = 0.8
-"""Share of the memory that weights leave free which caches may take."""
-MAX_KV_TOKENS: Final = 1 << 20
-DEFAULT_CONTEXT: Final = 32768
-_PROBES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    plan: model_pb2.Plan
-    weights: tuple[int, ...]
-    kv_per_token: tuple[int, ...]
 
 
 class Models:
     """Coordinates models for one node's ``ModelService``."""
 
-    def __init__(self, worker: Worker, membership: Membership, shards: Shards, catalog: Catalog, dtype: str) -> None:
-        self._worker = worker
+    def __init__(self, membership: Membership, shards: Shards, store: ModelStore, placer: Placer) -> None:
         self._membership = membership
         self._shards = shards
-        self._catalog = catalog
-        self._dtype = dtype
+        self._store = store
+        self._placer = placer
         self._loading: dict[str, asyncio.Lock] = {}
 
     # -- what there is
-
-    async def local(self, model_id: str) -> LocalModel:
-        """A model on this node's disk. Raises NotFoundError, with near matches."""
-        found = await asyncio.to_thread(self._catalog.find, model_id)
-        if found is None:
-            near = await asyncio.to_thread(self._catalog.near, model_id)
-            hint = f"; near: {', '.join(near)}" if near else ""
-            raise NotFoundError(f"there is no model {model_id} on this node's disk{hint}", code="model_not_found")
-        return found
 
     async def entries(self, *, local_only: bool = False) -> list[model_pb2.ModelEntry]:
         """Every model that is loaded, or on the disk of a node that answers."""
         own = self._membership.node_id
         entries: dict[str, model_pb2.ModelEntry] = {}
-        for local in await asyncio.to_thread(self._catalog.list):
-            if local.complete:
-                entries[local.model_id] = _entry(local, own)
+        for local in await self._store.on_disk():
+            entries[local.model_id] = _entry(local, own)
         if not local_only:
             for node_id, found in (await self._ask_all()).items():
                 for entry in found:
@@ -93,7 +64,7 @@ class Models:
             stub = ModelServiceStub(self._membership.channel(node_id))
             return (await rpc.unary(stub.ListModels(request, timeout=rpc.UNARY_DEADLINE))).models
 
-        others = [node.node_id for node in self._alive() if node.node_id != self._membership.node_id]
+        others = [node.node_id for node in self._placer.alive() if node.node_id != self._membership.node_id]
         answers = await asyncio.gather(*(ask(node_id) for node_id in others), return_exceptions=True)
         found: dict[str, Sequence[model_pb2.ModelEntry]] = {}
         for node_id, answer in zip(others, answers, strict=True):
@@ -102,10 +73,6 @@ class Models:
             else:
                 found[node_id] = answer
         return found
-
-    def _alive(self) -> list[membership_pb2.Node]:
-        nodes = self._membership.topology().nodes
-        return [node for node in nodes if node.state == membership_pb2.NODE_STATE_ALIVE]
 
     def pipeline(self, name: str) -> membership_pb2.Pipeline:
         """The pipeline of a served name, a model id or a pipeline id. Raises NotFoundError."""
@@ -118,117 +85,9 @@ class Models:
     # -- planning
 
     async def plan(self, request: model_pb2.PlanModelRequest) -> model_pb2.Plan:
-        """Where a model would go, and why.
-
-        Raises:
-            NotFoundError: no such model, or no such node.
-            OverloadedError: memory is short; says how much.
-            UnsupportedModelError: the architecture cannot be cut as asked.
-        """
-        planned = await self._plan(
-            request.model.model_id, request.context_tokens, list(request.node_ids), request.stage_count
-        )
-        return planned.plan
-
-    async def _plan(self, model_id: str, context_tokens: int, node_ids: list[str], stage_count: int) -> _Planned:
-        local = await self.local(model_id)
-        cast_to = await asyncio.to_thread(preferred_cast, local.folder, self._dtype)
-        facts = await self._worker.run(partial(inspect_model, local.folder, cast_to))
-        nodes = self._candidates(node_ids, stage_count)
-        context = context_tokens or min(local.context_tokens or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-        placement = plan(
-            _costs(local.model_id, facts),
-            [_node_facts(node) for node in nodes],
-            context_tokens=context,
-            links=await self._links(nodes),
-            admitted=facts.admitted,
-            pinned=[node.node_id for node in nodes] if node_ids or stage_count else [],
-            spread=bool(node_ids or stage_count),
-        )
-        return await self._finish(local, cast_to, facts, placement, nodes)
-
-    async def _finish(
-        self,
-        local: LocalModel,
-        cast_to: str,
-        facts: ModelFacts,
-        placement: Placement,
-        nodes: Sequence[membership_pb2.Node],
-    ) -> _Planned:
-        ranges = [(first, end) for _, first, end in placement.stages]
-        weights = tuple(facts.sizes.stage(first, end) for first, end in ranges)
-        per_token = tuple(sum(facts.sizes.kv_per_token[first:end]) for first, end in ranges)
-        free = {node.node_id: node.capabilities.free_memory_bytes for node in nodes}
-        kv_tokens = MAX_KV_TOKENS
-        for (node_id, _, _), weight, cost in zip(placement.stages, weights, per_token, strict=True):
-            if cost:
-                kv_tokens = min(kv_tokens, int((free[node_id] - weight) * KV_SHARE / cost))
-        digest = await self._worker.run(partial(plan_digest, local.folder, cast_to, ranges))
-        stages = [
-            membership_pb2.Stage(
-                node_ids=[node_id],
-                segments=[types_pb2.Segment(first_layer=first, end_layer=end)]
-                + (
-                    [types_pb2.Segment(first_layer=facts.layers, end_layer=facts.layers, epilogue=True)]
-                    if not index
-                    else []
-                ),
-            )
-            for index, (node_id, first, end) in enumerate(placement.stages)
-        ]
-        made = model_pb2.Plan(
-            model=types_pb2.ModelRef(model_id=local.model_id, revision=local.revision),
-            stages=stages,
-            digest=digest,
-            explanation=placement.explanation,
-            cast_to=cast_to,
-            kv_tokens=max(kv_tokens, 0),
-        )
-        return _Planned(made, weights, per_token)
-
-    def _candidates(self, node_ids: list[str], stage_count: int) -> list[membership_pb2.Node]:
-        alive = {node.node_id: node for node in self._alive()}
-        if node_ids:
-            missing = [node_id for node_id in node_ids if node_id not in alive]
-            if missing:
-                raise NotFoundError(f"no such node is alive: {', '.join(missing)}")
-            return [alive[node_id] for node_id in node_ids]
-        own = self._membership.node_id
-        ordered = sorted(
-            alive.values(), key=lambda node: (node.node_id != own, -node.capabilities.free_memory_bytes, node.name)
-        )
-        if stage_count > len(ordered):
-            raise UnavailableError(f"{stage_count} nodes were asked for, {len(ordered)} are alive")
-        return ordered[:stage_count] if stage_count else ordered
-
-    async def _links(self, nodes: Sequence[membership_pb2.Node]) -> Mapping[tuple[str, str], LinkFacts]:
-        """Latency between each two nodes, by what this one measures to both."""
-        own = self._membership.node_id
-        others = [node.node_id for node in nodes if node.node_id != own]
-        measured = await asyncio.gather(*(self._probe(node_id) for node_id in others))
-        facts = dict(zip(others, measured, strict=True))
-        links = {}
-        for a in nodes:
-            for b in nodes:
-                if a.node_id != b.node_id:
-                    ends = [facts[node_id] for node_id in (a.node_id, b.node_id) if node_id in facts]
-                    latency = max(end.latency_seconds for end in ends)
-                    bandwidth = min(end.bandwidth_bytes_per_second for end in ends)
-                    links[a.node_id, b.node_id] = LinkFacts(latency, bandwidth)
-        return links
-
-    async def _probe(self, node_id: str) -> LinkFacts:
-        stub = MembershipServiceStub(self._membership.channel(node_id))
-
-        async def once(size: int) -> float:
-            begin = time.perf_counter()
-            request = membership_pb2.ProbeLinkRequest(payload=bytes(size))
-            await rpc.unary(stub.ProbeLink(request, timeout=rpc.UNARY_DEADLINE))
-            return time.perf_counter() - begin
-
-        small = min([await once(64) for _ in range(_PROBES)])
-        large = min([await once(1 << 20) for _ in range(_PROBES)])
-        return LinkFacts(small / 2, 2 * (1 << 20) / max(large - small, 1e-6))
+        """Where a model would go, and why. Raises as ``Placer.place``."""
+        wish = Wish(request.context_tokens, tuple(request.node_ids), request.stage_count)
+        return (await self._placer.place(request.model.model_id, wish)).plan
 
     # -- loading
 
@@ -242,10 +101,13 @@ class Models:
                 return
             except NotFoundError:
                 pass
-            local = await self.local(model_id)
-            planned = await self._planned_for(request, local)
+            if request.HasField("plan"):
+                planned = await self._placer.pinned(request.plan)
+            else:
+                wish = Wish(request.context_tokens, tuple(request.node_ids), request.stage_count)
+                planned = await self._placer.place(model_id, wish)
             yield model_pb2.LoadModelResponse(plan=planned.plan)
-            pipeline = self._new_pipeline(request, local, planned.plan)
+            pipeline = self._new_pipeline(request, planned.model, planned.plan)
             done = False
             try:
                 async for progress in self._load_stages(pipeline, planned):
@@ -256,21 +118,6 @@ class Models:
             finally:
                 if not done:
                     await self._unload_stages(pipeline)
-
-    async def _planned_for(self, request: model_pb2.LoadModelRequest, local: LocalModel) -> _Planned:
-        if not request.HasField("plan"):
-            return await self._plan(local.model_id, request.context_tokens, list(request.node_ids), request.stage_count)
-        pinned = request.plan
-        facts = await self._worker.run(partial(inspect_model, local.folder, pinned.cast_to))
-        ranges = [(stage.segments[0].first_layer, stage.segments[0].end_layer) for stage in pinned.stages]
-        ends = [0, *(end for _, end in ranges)]
-        if not ranges or ends[-1] != facts.layers or [first for first, _ in ranges] != ends[:-1]:
-            raise PreconditionError(f"the plan's stages do not cover the {facts.layers} layers of {local.model_id}")
-        return _Planned(
-            pinned,
-            tuple(facts.sizes.stage(first, end) for first, end in ranges),
-            tuple(sum(facts.sizes.kv_per_token[first:end]) for first, end in ranges),
-        )
 
     def _new_pipeline(
         self, request: model_pb2.LoadModelRequest, local: LocalModel, plan: model_pb2.Plan
@@ -295,7 +142,7 @@ class Models:
         )
 
     async def _load_stages(
-        self, pipeline: membership_pb2.Pipeline, planned: _Planned
+        self, pipeline: membership_pb2.Pipeline, planned: Planned
     ) -> AsyncGenerator[model_pb2.NodeLoadProgress]:
         """Loads all stages at once; progress as it comes. Raises the first error, naming its node."""
         progress: asyncio.Queue[model_pb2.NodeLoadProgress | None] = asyncio.Queue(64)
@@ -334,13 +181,14 @@ class Models:
                     progress.get_nowait()
 
     def _shard_request(
-        self, pipeline: membership_pb2.Pipeline, planned: _Planned, index: int
+        self, pipeline: membership_pb2.Pipeline, planned: Planned, index: int
     ) -> shard_pb2.LoadShardRequest:
         return shard_pb2.LoadShardRequest(
             pipeline=pipeline,
             plan=planned.plan,
-            kv_budget_bytes=planned.plan.kv_tokens * planned.kv_per_token[index],
-            weight_bytes=planned.weights[index],
+            kv_budget_bytes=planned.kv_bytes[index],
+            weight_bytes=planned.weight_bytes[index],
+            headers=planned.headers.dump(),
         )
 
     async def _load_shard(
@@ -384,15 +232,14 @@ class Models:
             UnavailableError: a node is missing; names it.
             OverloadedError: its memory is short now.
         """
-        planned: _Planned | None = None
+        planned: Planned | None = None
         for index, stage in enumerate(pipeline.stages[1:], start=1):
             node_id = stage.node_ids[0]
             try:
                 if await self._holds(node_id, pipeline.pipeline_id, plan.digest):
                     continue
                 if planned is None:
-                    request = model_pb2.LoadModelRequest(model=plan.model, plan=plan)
-                    planned = await self._planned_for(request, await self.local(plan.model.model_id))
+                    planned = await self._placer.pinned(plan)
                 wanted = self._shard_request(pipeline, planned, index)
                 wanted.pipeline.epoch = epoch
                 log.info("loading stage %d of %s on %s again", index, pipeline.pipeline_id, node_id)
@@ -439,22 +286,6 @@ class Models:
         return freed
 
 
-def folder_of(catalog: Catalog, model_id: str) -> Path:
-    """The folder of a model on this node's disk. Raises NotFoundError."""
-    found = catalog.find(model_id)
-    if found is None:
-        raise NotFoundError(f"there is no model {model_id} on this node's disk", code="model_not_found")
-    return found.folder
-
-
-def _segments(first: int, end: int, layers: int) -> list[types_pb2.Segment]:
-    """What a stage runs: its layers, and on the head the epilogue too."""
-    own = types_pb2.Segment(first_layer=first, end_layer=end)
-    if first == 0:
-        return [own, types_pb2.Segment(first_layer=layers, end_layer=layers, epilogue=True)]
-    return [own]
-
-
 def _entry(local: LocalModel, node_id: str) -> model_pb2.ModelEntry:
     return model_pb2.ModelEntry(
         model=types_pb2.ModelRef(model_id=local.model_id, revision=local.revision),
@@ -470,25 +301,4 @@ def _finished(node_id: str, loaded: LoadedShard) -> model_pb2.NodeLoadProgress:
         phase=model_pb2.LOAD_PHASE_READY,
         done_bytes=loaded.weight_bytes,
         total_bytes=loaded.weight_bytes,
-    )
-
-
-def _node_facts(node: membership_pb2.Node) -> NodeFacts:
-    capabilities = node.capabilities
-    return NodeFacts(
-        node.node_id,
-        node.name,
-        capabilities.free_memory_bytes,
-        capabilities.memory_bandwidth_bytes_per_second,
-    )
-
-
-def _costs(model_id: str, facts: ModelFacts) -> ModelCosts:
-    return ModelCosts(
-        model_id=model_id,
-        model_type=facts.model_type,
-        layer_bytes=facts.sizes.layers,
-        head_bytes=facts.sizes.head,
-        caches=facts.sizes.caches,
-        wire_bytes=facts.wire_bytes,
     )

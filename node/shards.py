@@ -7,15 +7,18 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from node.cluster.local_model import LocalModel
+from node.cluster.store import ModelStore
 from node.engine.frames import StageStatistics
 from node.engine.head import HeadShard
-from node.engine.loading import LoadedShard, load_shard
+from node.engine.headers import Headers
+from node.engine.loading import LoadedShard, load_shard, needed_files
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
+from node.placement import DEFAULT_CONTEXT, ranges_of
 from node.serving.head import PipelineHead
 from node.serving.model import HeadModel
 from node.serving.relay import Relay
@@ -36,15 +39,14 @@ class Neighbours:
     """What a shard needs of the rest of the node.
 
     ``dial`` opens a pipe to a node; ``ensure`` sees to it that the other stages of a pipeline are loaded under an
-    epoch; ``folder`` finds a checkpoint on this node's disk; ``changed`` is told of every change.
+    epoch; ``store`` finds checkpoints; ``changed`` is told of every change.
     """
 
     node_id: str
     name_of: Callable[[str], str]
     dial: Callable[[str], Awaitable[Pipe]]
     ensure: Callable[[membership_pb2.Pipeline, model_pb2.Plan, int], Awaitable[None]]
-    folder: Callable[[str], Path]
-    context_tokens: Callable[[str], int]
+    store: ModelStore
     changed: Callable[[], None]
 
 
@@ -154,27 +156,26 @@ class Shards:
         if pipeline_id in self._reserved:
             raise PreconditionError(f"{pipeline_id} is being loaded here already")
         index = self._index(plan)
-        ranges = [(stage.segments[0].first_layer, stage.segments[0].end_layer) for stage in plan.stages]
         self._reserve(pipeline_id, request.kv_budget_bytes + request.weight_bytes)
         try:
-            folder = self._neighbours.folder(plan.model.model_id)
-            loading = asyncio.ensure_future(self._load(folder, ranges, index, request, progress := _Progress()))
+            progress = _Progress(self._neighbours.node_id)
+            loading = asyncio.ensure_future(self._load(request, index, progress))
             try:
                 while not loading.done():
                     await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
-                    yield progress.message(self._neighbours.node_id)
-                loaded = loading.result()
+                    yield progress.message()
+                model, loaded = loading.result()
             finally:
                 progress.cancelled = True
-                if not loading.done():
-                    await asyncio.wait((loading,))
+                loading.cancel()
+                await asyncio.wait((loading,))
             if plan.digest and loaded.digest != plan.digest:
                 raise PreconditionError(
                     f"this node makes digest {loaded.digest} of the plan, not {plan.digest}: "
                     "other files or other versions of mlx and mlx-lm"
                 )
             self._reserved[pipeline_id] = loaded.weight_bytes + request.kv_budget_bytes
-            await self._begin(pipeline, plan, index, loaded, folder)
+            await self._begin(pipeline, plan, index, loaded, model)
         except BaseException:
             self._reserved.pop(pipeline_id, None)
             raise
@@ -182,23 +183,28 @@ class Shards:
         yield loaded
 
     async def _load(
-        self,
-        folder: Path,
-        ranges: list[tuple[int, int]],
-        index: int,
-        request: shard_pb2.LoadShardRequest,
-        progress: _Progress,
-    ) -> LoadedShard:
+        self, request: shard_pb2.LoadShardRequest, index: int, progress: _Progress
+    ) -> tuple[LocalModel, LoadedShard]:
+        """Fetches what is missing of this stage's files, then loads it."""
+        plan, store = request.plan, self._neighbours.store
+        model = await store.find(plan.model.model_id, plan.model.revision)
+        headers = Headers.load(request.headers) if request.headers else await store.headers(model)
+        ranges = ranges_of(plan)
+        files = await self._worker.run(partial(needed_files, model.folder, headers, *ranges[index]))
+        progress.phase = model_pb2.LOAD_PHASE_DOWNLOADING
+        await store.fetch(model, files, progress)
+        progress.phase = model_pb2.LOAD_PHASE_LOADING
         job = partial(
             load_shard,
-            folder,
+            model.folder,
+            headers,
             ranges,
             index,
-            cast_to=request.plan.cast_to,
+            cast_to=plan.cast_to,
             kv_budget_bytes=request.kv_budget_bytes,
             progress=progress,
         )
-        return await self._worker.run(job)
+        return model, await self._worker.run(job)
 
     def _index(self, plan: model_pb2.Plan) -> int:
         for index, stage in enumerate(plan.stages):
@@ -223,7 +229,7 @@ class Shards:
         plan: model_pb2.Plan,
         index: int,
         loaded: LoadedShard,
-        folder: Path,
+        local: LocalModel,
     ) -> None:
         own = membership_pb2.Pipeline()
         own.CopyFrom(pipeline)
@@ -236,9 +242,8 @@ class Shards:
         )
         if index == 0:
             assert isinstance(loaded.shard, HeadShard)
-            context = self._neighbours.context_tokens(plan.model.model_id)
             names = list(own.served_names)
-            model = await asyncio.to_thread(HeadModel, folder, names, context)
+            model = await asyncio.to_thread(HeadModel, local.folder, names, local.context_tokens or DEFAULT_CONTEXT)
             held.head = PipelineHead(
                 own,
                 loaded.digest,
@@ -334,7 +339,9 @@ class Shards:
 class _Progress:
     """Bytes of a load, written by the MLX thread and read by the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self.phase = model_pb2.LOAD_PHASE_LOADING
         self.done = self.total = 0
         self.cancelled = False
 
@@ -343,11 +350,8 @@ class _Progress:
             raise TandemError("the load was given up", code="cancelled")
         self.done, self.total = done, total
 
-    def message(self, node_id: str) -> model_pb2.NodeLoadProgress:
+    def message(self) -> model_pb2.NodeLoadProgress:
         """The progress now."""
         return model_pb2.NodeLoadProgress(
-            node_id=node_id,
-            phase=model_pb2.LOAD_PHASE_LOADING,
-            done_bytes=self.done,
-            total_bytes=self.total,
+            node_id=self._node_id, phase=self.phase, done_bytes=self.done, total_bytes=self.total
         )

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -174,7 +173,7 @@ class Announcement:
         self._addresses: dict[str, dict[_Stack, tuple[str, ...]]] = {}
         self._pending: asyncio.Queue[tuple[_Stack, str]] = asyncio.Queue(_MAX_PENDING)
         self._heard = asyncio.Event()
-        self._exit = AsyncExitStack()
+        self._task: asyncio.Task[None] | None = None
         self._trouble = ""
 
     @property
@@ -182,30 +181,37 @@ class Announcement:
         """Whether this node's own announcement came back: the sign that multicast works on this machine."""
         return self._heard.is_set()
 
-    async def wait_heard(self, timeout: float = HEARD_SECONDS) -> bool:
-        """``heard_self``, as soon as it is true, or after ``timeout`` seconds."""
+    async def wait_heard(self) -> bool:
+        """``heard_self``, as soon as it is true, or after ``HEARD_SECONDS``."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(HEARD_SECONDS):
                 await self._heard.wait()
         except TimeoutError:
             pass
         return self.heard_self
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._close)
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            tasks = [group.create_task(self._follow_network()), group.create_task(self._resolve_all(group))]
-            if self._node_id is not None:
-                tasks.append(group.create_task(self._warn_when_unheard()))
-            stack.callback(lambda: [task.cancel() for task in tasks])
-            self._exit = stack.pop_all()
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._exit.__aexit__(kind, error, trace)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_network())
+                group.create_task(self._resolve_all(group))
+                if self._node_id is not None:
+                    group.create_task(self._warn_when_unheard())
+        finally:
+            await self._close()
 
     async def _close(self) -> None:
         for stack in self._stacks:
@@ -305,7 +311,8 @@ class Announcement:
         if self._listen is not None and _only_loopback(reachable_hosts(self._listen)):
             hosts = tuple(host for host in hosts if is_loopback(host))
         if node_id == self._node_id and self._is_own(hosts, info.port):
-            self._on_gone(node_id)
+            if self._addresses.pop(node_id, None) is not None:
+                self._on_gone(node_id)
             return
         by_stack = self._addresses.setdefault(node_id, {})
         by_stack[stack] = hosts

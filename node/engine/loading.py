@@ -12,6 +12,7 @@ import mlx.core as mx
 from node.engine.admission import can_batch, is_admitted, require_admitted
 from node.engine.checkpoint import Checkpoint, LayerSizes, Progress
 from node.engine.head import HeadShard
+from node.engine.headers import Headers
 from node.engine.shard import Shard
 from tandem.errors import UnsupportedModelError
 
@@ -50,26 +51,32 @@ def preferred_cast(folder: Path, choice: str) -> str:
     return "" if mx.metal.is_available() or quantised else "float32"
 
 
-def inspect_model(folder: Path, cast_to: str) -> ModelFacts:
+def inspect_model(folder: Path, headers: Headers, cast_to: str) -> ModelFacts:
     """The figures of a model, from its headers alone.
 
     Raises:
         CheckpointError: a file is missing or damaged.
         UnsupportedModelError: mlx-lm does not know the architecture.
     """
-    checkpoint = Checkpoint(folder, dtype=cast_to or None)
+    checkpoint = Checkpoint(folder, headers=headers, dtype=cast_to or None)
     sizes = checkpoint.sizes()
     wire = _wire_bytes(checkpoint)
     return ModelFacts(checkpoint.model_type, checkpoint.n_layers, sizes, wire, is_admitted(checkpoint.model_type))
 
 
-def plan_digest(folder: Path, cast_to: str, ranges: list[tuple[int, int]]) -> str:
+def plan_digest(folder: Path, headers: Headers, cast_to: str, ranges: list[tuple[int, int]]) -> str:
     """What all stages of a pipeline must agree on, as text: the same on nodes with the same files and versions."""
-    return _digest(Checkpoint(folder, dtype=cast_to or None), cast_to, ranges)
+    return _digest(Checkpoint(folder, headers=headers, dtype=cast_to or None), cast_to, ranges)
+
+
+def needed_files(folder: Path, headers: Headers, first: int, end: int) -> list[str]:
+    """The weight files that a stage with the layers [first, end) needs, from the headers alone."""
+    return Checkpoint(folder, headers=headers).needed_files(first, end)
 
 
 def load_shard(
     folder: Path,
+    headers: Headers,
     ranges: list[tuple[int, int]],
     index: int,
     *,
@@ -83,7 +90,7 @@ def load_shard(
         CheckpointError: a file that the stage needs is missing or damaged; names it.
         UnsupportedModelError: the architecture is not admitted to more than one stage; names it.
     """
-    checkpoint = Checkpoint(folder, dtype=cast_to or None)
+    checkpoint = Checkpoint(folder, headers=headers, dtype=cast_to or None)
     if len(ranges) > 1:
         require_admitted(checkpoint.model_type)
     first, end = ranges[index]
@@ -91,7 +98,10 @@ def load_shard(
     if len(loaded.segments) != 1:
         raise UnsupportedModelError(f"{checkpoint.model_type} loops over its layers: it runs on one node only")
     stage = loaded.segments[0]
-    per_token = sum(checkpoint.sizes().kv_per_token[first:end])
+    if loaded.plan is None:
+        per_token = sum(checkpoint.sizes().kv_per_token)
+    else:
+        per_token = sum(cost.per_token for cost in loaded.cache_costs)
     shard: Shard
     if index == 0:
         shard = HeadShard(stage, loaded.epilogue, kv_bytes_per_token=per_token, kv_budget_bytes=kv_budget_bytes)

@@ -27,7 +27,7 @@ from tandem.v1 import model_pb2 as tandem_dot_v1_dot_model__pb2
 from tandem.v1 import types_pb2 as tandem_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/shard.proto\x12\ttandem.v1\x1a\x1atandem/v1/membership.proto\x1a\x15tandem/v1/model.proto\x1a\x15tandem/v1/types.proto\"\x87\x01\n\x10LoadShardRequest\x12%\n\x08pipeline\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Pipeline\x12\x1d\n\x04plan\x18\x02 \x01(\x0b\x32\x0f.tandem.v1.Plan\x12\x17\n\x0fkv_budget_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cweight_bytes\x18\x04 \x01(\x04\"u\n\x11LoadShardResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.tandem.v1.NodeLoadProgressH\x00\x12&\n\x05ready\x18\x02 \x01(\x0b\x32\x15.tandem.v1.ShardReadyH\x00\x42\x07\n\x05\x65vent\"t\n\nShardReady\x12\x14\n\x0cweight_bytes\x18\x01 \x01(\x04\x12\x1a\n\x12kv_bytes_per_token\x18\x02 \x01(\x04\x12\x11\n\ttrimmable\x18\x03 \x01(\x08\x12\x11\n\tbatchable\x18\x04 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"8\n\x12UnloadShardRequest\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"*\n\x13UnloadShardResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\"\x13\n\x11ListShardsRequest\"6\n\x12ListShardsResponse\x12 \n\x06shards\x18\x01 \x03(\x0b\x32\x10.tandem.v1.Shard\"\x90\x02\n\x05Shard\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelRef\x12$\n\x08segments\x18\x03 \x03(\x0b\x32\x12.tandem.v1.Segment\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x14\n\x0cweight_bytes\x18\x05 \x01(\x04\x12\x10\n\x08kv_bytes\x18\x06 \x01(\x04\x12\x16\n\x0elive_sequences\x18\x07 \x01(\r\x12\x17\n\x0f\x63ompleted_steps\x18\x08 \x01(\x04\x12\x15\n\rpending_steps\x18\t \x01(\r\x12\x19\n\x11mean_decode_batch\x18\n \x01(\x01\x12\x0e\n\x06\x64igest\x18\x0b \x01(\t2\xf1\x01\n\x0cShardService\x12H\n\tLoadShard\x12\x1b.tandem.v1.LoadShardRequest\x1a\x1c.tandem.v1.LoadShardResponse0\x01\x12L\n\x0bUnloadShard\x12\x1d.tandem.v1.UnloadShardRequest\x1a\x1e.tandem.v1.UnloadShardResponse\x12I\n\nListShards\x12\x1c.tandem.v1.ListShardsRequest\x1a\x1d.tandem.v1.ListShardsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/shard.proto\x12\ttandem.v1\x1a\x1atandem/v1/membership.proto\x1a\x15tandem/v1/model.proto\x1a\x15tandem/v1/types.proto\"\x98\x01\n\x10LoadShardRequest\x12%\n\x08pipeline\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Pipeline\x12\x1d\n\x04plan\x18\x02 \x01(\x0b\x32\x0f.tandem.v1.Plan\x12\x17\n\x0fkv_budget_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cweight_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07headers\x18\x05 \x01(\x0c\"u\n\x11LoadShardResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.tandem.v1.NodeLoadProgressH\x00\x12&\n\x05ready\x18\x02 \x01(\x0b\x32\x15.tandem.v1.ShardReadyH\x00\x42\x07\n\x05\x65vent\"t\n\nShardReady\x12\x14\n\x0cweight_bytes\x18\x01 \x01(\x04\x12\x1a\n\x12kv_bytes_per_token\x18\x02 \x01(\x04\x12\x11\n\ttrimmable\x18\x03 \x01(\x08\x12\x11\n\tbatchable\x18\x04 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"8\n\x12UnloadShardRequest\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"*\n\x13UnloadShardResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\"\x13\n\x11ListShardsRequest\"6\n\x12ListShardsResponse\x12 \n\x06shards\x18\x01 \x03(\x0b\x32\x10.tandem.v1.Shard\"\x90\x02\n\x05Shard\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelRef\x12$\n\x08segments\x18\x03 \x03(\x0b\x32\x12.tandem.v1.Segment\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x14\n\x0cweight_bytes\x18\x05 \x01(\x04\x12\x10\n\x08kv_bytes\x18\x06 \x01(\x04\x12\x16\n\x0elive_sequences\x18\x07 \x01(\r\x12\x17\n\x0f\x63ompleted_steps\x18\x08 \x01(\x04\x12\x15\n\rpending_steps\x18\t \x01(\r\x12\x19\n\x11mean_decode_batch\x18\n \x01(\x01\x12\x0e\n\x06\x64igest\x18\x0b \x01(\t2\xf1\x01\n\x0cShardService\x12H\n\tLoadShard\x12\x1b.tandem.v1.LoadShardRequest\x1a\x1c.tandem.v1.LoadShardResponse0\x01\x12L\n\x0bUnloadShard\x12\x1d.tandem.v1.UnloadShardRequest\x1a\x1e.tandem.v1.UnloadShardResponse\x12I\n\nListShards\x12\x1c.tandem.v1.ListShardsRequest\x1a\x1d.tandem.v1.ListShardsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.shard_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOADSHARDREQUEST']._serialized_start=111
-  _globals['_LOADSHARDREQUEST']._serialized_end=246
-  _globals['_LOADSHARDRESPONSE']._serialized_start=248
-  _globals['_LOADSHARDRESPONSE']._serialized_end=365
-  _globals['_SHARDREADY']._serialized_start=367
-  _globals['_SHARDREADY']._serialized_end=483
-  _globals['_UNLOADSHARDREQUEST']._serialized_start=485
-  _globals['_UNLOADSHARDREQUEST']._serialized_end=541
-  _globals['_UNLOADSHARDRESPONSE']._serialized_start=543
-  _globals['_UNLOADSHARDRESPONSE']._serialized_end=585
-  _globals['_LISTSHARDSREQUEST']._serialized_start=587
-  _globals['_LISTSHARDSREQUEST']._serialized_end=606
-  _globals['_LISTSHARDSRESPONSE']._serialized_start=608
-  _globals['_LISTSHARDSRESPONSE']._serialized_end=662
-  _globals['_SHARD']._serialized_start=665
-  _globals['_SHARD']._serialized_end=937
-  _globals['_SHARDSERVICE']._serialized_start=940
-  _globals['_SHARDSERVICE']._serialized_end=1181
+  _globals['_LOADSHARDREQUEST']._serialized_end=263
+  _globals['_LOADSHARDRESPONSE']._serialized_start=265
+  _globals['_LOADSHARDRESPONSE']._serialized_end=382
+  _globals['_SHARDREADY']._serialized_start=384
+  _globals['_SHARDREADY']._serialized_end=500
+  _globals['_UNLOADSHARDREQUEST']._serialized_start=502
+  _globals['_UNLOADSHARDREQUEST']._serialized_end=558
+  _globals['_UNLOADSHARDRESPONSE']._serialized_start=560
+  _globals['_UNLOADSHARDRESPONSE']._serialized_end=602
+  _globals['_LISTSHARDSREQUEST']._serialized_start=604
+  _globals['_LISTSHARDSREQUEST']._serialized_end=623
+  _globals['_LISTSHARDSRESPONSE']._serialized_start=625
+  _globals['_LISTSHARDSRESPONSE']._serialized_end=679
+  _globals['_SHARD']._serialized_start=682
+  _globals['_SHARD']._serialized_end=954
+  _globals['_SHARDSERVICE']._serialized_start=957
+  _globals['_SHARDSERVICE']._serialized_end=1198
 # @@protoc_insertion_point(module_scope)

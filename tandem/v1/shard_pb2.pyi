@@ -31,10 +31,13 @@ class LoadShardRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     KV_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     WEIGHT_BYTES_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     kv_budget_bytes: _builtins.int
     """Bytes of KV to reserve. RESOURCE_EXHAUSTED, with figures, when they are not free."""
     weight_bytes: _builtins.int
     """Bytes that the weights of this stage will take, by the planner's figures; reserved before loading."""
+    headers: _builtins.bytes
+    """What all weight files of the checkpoint hold, so that a node needs only the files of its own layers."""
     @_builtins.property
     def pipeline(self) -> _membership_pb2.Pipeline:
         """Pipeline it belongs to, with its epoch: FAILED_PRECONDITION when the node knows a newer one."""
@@ -50,10 +53,11 @@ class LoadShardRequest(_message.Message):
         plan: _model_pb2.Plan | None = ...,
         kv_budget_bytes: _builtins.int = ...,
         weight_bytes: _builtins.int = ...,
+        headers: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_budget_bytes", b"kv_budget_bytes", "pipeline", b"pipeline", "plan", b"plan", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "kv_budget_bytes", b"kv_budget_bytes", "pipeline", b"pipeline", "plan", b"plan", "weight_bytes", b"weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
