@@ -8,7 +8,7 @@ import sys
 
 from gateway.server import run
 from tandem.errors import TandemError
-from tandem.settings import GatewaySettings, flag_of, load_settings, settings_of
+from tandem.settings import GatewaySettings, add_flags, given_flags, load_settings
 from tandem.version import __version__
 
 
@@ -16,18 +16,10 @@ def main() -> int:
     """Serves until told to stop; 2 for settings that do not fit, with one line that says why."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description="Serves a Tandem cluster over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
-    for key, setting in settings_of(GatewaySettings).items():
-        flag = flag_of(key, setting)
-        if key == "mdns":
-            parser.add_argument("--no-mdns", dest=key, action="store_false", default=None, help="do not look for nodes")
-        elif setting.metavar is None:
-            parser.add_argument(flag, dest=key, action="store_true", default=None, help=setting.help)
-        elif key in ("nodes", "api_keys"):
-            parser.add_argument(flag, dest=key, action="append", metavar=setting.metavar, help=setting.help)
-        else:
-            parser.add_argument(flag, dest=key, metavar=setting.metavar, help=setting.help)
+    add_flags(parser, GatewaySettings)
+    arguments = parser.parse_args()
     try:
-        settings = load_settings(GatewaySettings, vars(parser.parse_args()))
+        settings = load_settings(GatewaySettings, given_flags(arguments, GatewaySettings))
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
         run(settings)
     except TandemError as error:

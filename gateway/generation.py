@@ -15,7 +15,9 @@ from tandem.errors import TandemError, UnavailableError
 from tandem.v1 import generation_pb2, generation_pb2_grpc
 
 Events = Sequence[generation_pb2.GenerationEvent]
-Feed = Callable[[int, Events], Awaitable[None]]
+Feed = Callable[[int, Events], str]
+"""Takes events of a generation by its number and gives the text to write, which may be empty."""
+Write = Callable[[str], Awaitable[None]]
 
 
 class Cluster(Protocol):
@@ -42,7 +44,7 @@ class Generation:
         self._heard = self._loop.time()
         self._timer = self._loop.call_later(limits.idle, self._check_idle)
         self._stuck = False
-        self._first: Events | None = None
+        self._first: Events = ()
 
     async def accepted(self) -> None:
         """Waits for the first message.
@@ -61,15 +63,26 @@ class Generation:
                 raise from_failed(event.failed)
         self._first = message.events
 
-    async def read(self) -> Events | None:
-        """The next events, None after the last. Raises ``TandemError`` when the stream breaks or stands still."""
-        if self._first is not None:
-            events, self._first = self._first, None
-            return events
+    async def run(self, number: int, feed: Feed, write: Write) -> None:
+        """Feeds all events, message by message, and writes what that gives, once per message.
+
+        Raises ``TandemError`` when the stream breaks, stands still, or ends without an end, and what ``feed`` and
+        ``write`` raise.
+        """
+        events = self._first
         try:
-            message = await self._call.read()
+            while True:
+                text = feed(number, events)
+                if text:
+                    await write(text)
+                message = await self._call.read()
+                if not isinstance(message, generation_pb2.GenerateResponse):
+                    break
+                self._heard = self._loop.time()
+                events = message.events
         except aio.AioRpcError as error:
-            raise from_call(error) from error
+            if not _has_end(events):
+                raise from_call(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._stuck or (task is not None and task.cancelling()):
@@ -77,8 +90,8 @@ class Generation:
             raise UnavailableError(
                 f"the head of the pipeline sent nothing for {self._limits.idle:g} s", code=HEAD_LOST
             ) from None
-        self._heard = self._loop.time()
-        return message.events if isinstance(message, generation_pb2.GenerateResponse) else None
+        if not _has_end(events):
+            raise UnavailableError("the head of the pipeline ended the stream early", code=HEAD_LOST)
 
     def close(self) -> None:
         """Cancels the call unless it has ended."""
@@ -114,20 +127,20 @@ class Answer:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._open_one(self.route, request)) for request in self._requests]
-        except* TandemError as errors:
+        except* (TandemError, ConnectionError) as errors:
             raise _first_of(errors) from None
         self._generations = [task.result() for task in tasks]
 
-    async def run(self, feed: Feed) -> None:
-        """Feeds the events of each generation, with its number, until all have ended; raises the first error."""
+    async def run(self, feed: Feed, write: Write) -> None:
+        """Runs all generations, numbered in order, until they have ended; raises the first error."""
         if len(self._generations) == 1:
-            await _drain(0, self._generations[0], feed)
+            await self._generations[0].run(0, feed, write)
             return
         try:
             async with asyncio.TaskGroup() as group:
                 for number, generation in enumerate(self._generations):
-                    group.create_task(_drain(number, generation, feed))
-        except* TandemError as errors:
+                    group.create_task(generation.run(number, feed, write))
+        except* (TandemError, ConnectionError) as errors:
             raise _first_of(errors) from None
 
     def close(self) -> None:
@@ -141,23 +154,11 @@ class Answer:
         return generation
 
 
-async def _drain(number: int, generation: Generation, feed: Feed) -> None:
-    ended = False
-    while True:
-        try:
-            events = await generation.read()
-        except TandemError:
-            if ended:
-                return
-            raise
-        if events is None:
-            break
-        await feed(number, events)
-        ended = ended or any(event.HasField("finished") for event in events)
-    if not ended:
-        raise UnavailableError("the head of the pipeline ended the stream early", code=HEAD_LOST)
+def _has_end(events: Events) -> bool:
+    return any(event.HasField("finished") for event in events)
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a task group; it has cancelled the rest."""
     first = group.exceptions[0]
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

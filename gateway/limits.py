@@ -13,7 +13,9 @@ class Limits:
 
     body_bytes: int = 32 * 1024 * 1024
     """A larger request is answered with 413."""
-    heartbeat: float = 10.0
+    upload: float = 120.0
+    """Time that a request's body may take to arrive."""
+    heartbeat: float = 5.0
     """Longest silence on a stream before an empty chunk is sent."""
     accept: float = 60.0
     """Time a head may take to render a prompt and accept it."""

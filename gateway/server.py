@@ -14,7 +14,6 @@ from aiohttp import web
 
 from gateway.auth import ApiKeys
 from gateway.cluster.client import ClusterClient
-from gateway.cluster.discovery import browse_nodes
 from gateway.cluster.watcher import Browse
 from gateway.handlers.answering import CLUSTER, LIMITS
 from gateway.handlers.chat import chat_completions
@@ -23,7 +22,7 @@ from gateway.handlers.models import STARTED, get_model, list_models
 from gateway.handlers.pages import health, page
 from gateway.limits import Limits
 from gateway.middleware import add_headers, identify, require_key, shape_errors
-from tandem import rpc
+from tandem import discovery, rpc
 from tandem.errors import ConflictError, SettingsError
 from tandem.settings import GatewaySettings, join_address, split_address
 
@@ -54,7 +53,7 @@ async def serve(
     limits: Limits = DEFAULT_LIMITS,
     *,
     ready: Callable[[str], None] | None = None,
-    browse: Browse = browse_nodes,
+    browse: Browse = discovery.browse,
 ) -> None:
     """Serves until cancelled; ``ready`` is called with the base address (``http://host:port``) once it listens.
 

@@ -20,7 +20,8 @@ class EventStream:
     """A stream that is open while it is entered; entering sends the headers.
 
     After ``heartbeat_seconds`` without a write, the text that ``heartbeat`` gives is sent: clients count events, not
-    bytes, so it must be a whole event. Writes raise ``ConnectionError`` when the client has gone.
+    bytes, so it must be a whole event; an empty
+    text ends the beating. Writes raise ``ConnectionError`` when the client has gone.
     """
 
     def __init__(self, request: web.Request, heartbeat: Callable[[], str], heartbeat_seconds: float) -> None:
@@ -47,10 +48,9 @@ class EventStream:
             await self.response.write_eof()
 
     async def write(self, text: str) -> None:
-        """Sends some events at once; waits while the client is slow. Nothing is sent for an empty text."""
-        if text:
-            self._written = self._time()
-            await self.response.write(text.encode())
+        """Sends some events at once; waits while the client is slow. The text is not empty."""
+        self._written = self._time()
+        await self.response.write(text.encode())
 
     async def _beat(self) -> None:
         while True:
@@ -58,8 +58,10 @@ class EventStream:
             if left > 0:
                 await asyncio.sleep(left)
                 continue
+            beat = self._heartbeat()
+            if not beat:
+                return
             try:
-                await self.write(self._heartbeat())
+                await self.write(beat)
             except ConnectionError:
                 return
-            self._written = self._time()

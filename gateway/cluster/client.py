@@ -73,8 +73,9 @@ class ClusterClient:
 
         Raises ``NotFoundError`` for a name that nobody knows and ``UnavailableError`` for one that is not ready.
         """
-        if self._loader.is_loading(model):
-            await self._finish_load(await self._loader.load(model), model)
+        loaded = await self._loader.wait(model)
+        if loaded is not None:
+            await self._finish_load(loaded, model)
         pipelines = pipelines_of(await self._topology(), model)
         if not pipelines:
             entry = await self._loader.on_disk(model)
@@ -92,14 +93,15 @@ class ClusterClient:
 
         A connection that turns out to be broken is made anew once. Cancellation ends the call.
         """
+        channel = await self._heads.channel(route.head)
         try:
-            return await self._open(route, request)
+            return await self._start(channel, request)
         except aio.AioRpcError as error:
             if not is_transport(error):
                 raise from_call(error) from error
-            self._heads.forget(route.head)
+            self._heads.forget(route.head, channel)
         try:
-            return await self._open(route, request)
+            return await self._start(await self._heads.channel(route.head), request)
         except aio.AioRpcError as error:
             raise from_call(error) from error
 
@@ -144,8 +146,8 @@ class ClusterClient:
                 return []
         return reasons
 
-    async def _open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
-        generation = Generation(await self._heads.channel(route.head), request, self._limits)
+    async def _start(self, channel: aio.Channel, request: generation_pb2.GenerateRequest) -> Generation:
+        generation = Generation(channel, request, self._limits)
         try:
             await generation.accepted()
         except BaseException:

@@ -9,7 +9,6 @@ from typing import Final
 
 from grpc import aio
 
-from gateway.errors import from_call
 from tandem import rpc
 from tandem.errors import OverloadedError, TandemError, UnavailableError
 from tandem.v1 import membership_pb2, model_pb2, model_pb2_grpc
@@ -42,7 +41,7 @@ class ModelLoader:
                 try:
                     response = await self._stub().ListModels(model_pb2.ListModelsRequest(), timeout=rpc.UNARY_DEADLINE)
                 except aio.AioRpcError as error:
-                    raise from_call(error) from error
+                    raise rpc.from_rpc_error(error) from error
                 self._entries, self._listed_at = list(response.models), now
             return self._entries
 
@@ -53,19 +52,18 @@ class ModelLoader:
                 return entry
         return None
 
-    def is_loading(self, name: str) -> bool:
-        """Whether a request has made this gateway load the name, and it is not done."""
-        return name in self._loads
+    async def wait(self, name: str) -> membership_pb2.Pipeline | None:
+        """The outcome of the load of a name that runs; None when none does."""
+        task = self._loads.get(name)
+        return None if task is None else await asyncio.shield(task)
 
-    async def load(self, name: str, entry: model_pb2.ModelEntry | None = None) -> membership_pb2.Pipeline:
+    async def load(self, name: str, entry: model_pb2.ModelEntry) -> membership_pb2.Pipeline:
         """Loads a model, or waits for the load that runs. It never makes room by unloading another.
 
         Raises ``UnavailableError`` with the code ``insufficient_memory`` when it does not fit.
         """
         task = self._loads.get(name)
         if task is None:
-            if entry is None:
-                raise UnavailableError(f"{name} is not loading any more", code="model_loading")
             task = asyncio.create_task(self._load(entry), name=f"load {name}")
             for served in (name, *names_of(entry)):
                 self._loads[served] = task
@@ -99,7 +97,7 @@ class ModelLoader:
         except TimeoutError:
             raise UnavailableError(f"loading {entry.model.model_id} makes no progress", code="model_loading") from None
         except aio.AioRpcError as error:
-            raise _load_error(entry, from_call(error)) from error
+            raise _load_error(entry, rpc.from_rpc_error(error)) from error
         finally:
             call.cancel()
 

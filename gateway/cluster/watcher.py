@@ -11,15 +11,18 @@ from grpc import aio
 
 from gateway.cluster.view import address_of
 from tandem import rpc
+from tandem.discovery import Found
+from tandem.settings import join_address
 from tandem.v1 import membership_pb2, membership_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-Browse = Callable[[str], AsyncIterator[str]]
-"""Yields the addresses (``host:port``) at which the nodes of a cluster announce themselves, until cancelled."""
+Browse = Callable[[str], AsyncIterator[Found]]
+"""Yields the nodes of a cluster as they announce themselves, without end."""
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
+_MAX_FOUND: Final = 256
 
 
 class TopologyWatcher:
@@ -32,7 +35,8 @@ class TopologyWatcher:
         self.topology: membership_pb2.Topology | None = None
         self.channel: aio.Channel | None = None
         self.problem = "no node is known yet"
-        self._hints = list(dict.fromkeys(nodes))
+        self._nodes = tuple(nodes)
+        self._found: dict[str, tuple[str, ...]] = {}
         self._dial_seconds = dial_seconds
         self._changed = asyncio.Event()
 
@@ -51,12 +55,15 @@ class TopologyWatcher:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def follow_announcements(self, browse: Browse, cluster: str) -> None:
-        """Adds what is announced to the nodes that may be asked."""
-        async for address in browse(cluster):
-            if address not in self._hints:
-                logger.debug("a node announces itself at %s", address)
-                self._hints.append(address)
-                self._notify()
+        """Adds what is announced to the nodes that may be asked; of very many, the latest."""
+        async for found in browse(cluster):
+            addresses = tuple(join_address(host, found.port) for host in found.addresses)
+            logger.debug("%s announces itself at %s", found.node_id, ", ".join(addresses))
+            self._found.pop(found.node_id, None)
+            self._found[found.node_id] = addresses
+            if len(self._found) > _MAX_FOUND:
+                del self._found[next(iter(self._found))]
+            self._notify()
 
     async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Waits for a change that makes ``condition`` true; False when the time is over."""
@@ -71,7 +78,8 @@ class TopologyWatcher:
     def _candidates(self) -> list[str]:
         nodes = self.topology.nodes if self.topology is not None else ()
         known = (address_of(endpoint) for node in nodes for endpoint in node.endpoints)
-        return list(dict.fromkeys((*self._hints, *known)))
+        found = (address for addresses in self._found.values() for address in addresses)
+        return list(dict.fromkeys((*self._nodes, *found, *known)))
 
     async def _follow(self, address: str) -> bool:
         """Follows one node until its stream breaks; whether it answered at all."""

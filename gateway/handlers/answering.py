@@ -31,6 +31,15 @@ def make_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
+async def read_body(request: web.Request) -> bytes:
+    """The whole body. One that is too large, broken or too slow is answered with a 4xx."""
+    try:
+        async with asyncio.timeout(request.app[LIMITS].upload):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason="The request's body did not arrive in time.") from None
+
+
 def json_response(value: Any) -> web.Response:
     """A plain answer."""
     return web.Response(text=json.dumps(value), content_type="application/json")
@@ -52,25 +61,38 @@ async def stream_answer(
         if opening.done():
             opening.result()
         writer = make_writer(answer.route.fingerprint() if opening.done() and answer.route is not None else None)
-        async with EventStream(request, writer.heartbeat, limits.heartbeat) as stream:
-            await stream.write(writer.opening())
-            try:
-                await opening
-                await _pump(answer, writer, stream)
-                await stream.write(writer.closing())
-            except TandemError as error:
-                logger.warning("request %s ended in band: %s", request[REQUEST_ID], error.message)
-                await stream.write(f"data: {problem_of(error).body()}\n\n")
-            except ConnectionError:
-                raise
-            except Exception:
-                logger.exception("request %s failed in its stream", request[REQUEST_ID])
-                await stream.write(f"data: {INTERNAL.body()}\n\n")
+        stream = EventStream(request, writer.heartbeat, limits.heartbeat)
+        try:
+            async with stream:
+                await stream.write(writer.opening())
+                await _stream(request, opening, answer, writer, stream)
+        except ConnectionError:
+            logger.debug("request %s: the client has gone", request[REQUEST_ID])
         return stream.response
     finally:
         opening.cancel()
-        await asyncio.wait({opening})
-        answer.close()
+        try:
+            await asyncio.gather(opening, return_exceptions=True)
+        finally:
+            answer.close()
+
+
+async def _stream(
+    request: web.Request, opening: asyncio.Task[None], answer: Answer, writer: StreamWriter, stream: EventStream
+) -> None:
+    """Writes the answer behind its first chunk, and whatever goes wrong, but for a client that has gone."""
+    try:
+        await opening
+        await answer.run(writer.feed, stream.write)
+        await stream.write(writer.closing())
+    except TandemError as error:
+        logger.warning("request %s ended in band: %s", request[REQUEST_ID], error.message)
+        await stream.write(f"data: {problem_of(error).body()}\n\n")
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("request %s failed in its stream", request[REQUEST_ID])
+        await stream.write(f"data: {INTERNAL.body()}\n\n")
 
 
 async def plain_answer(
@@ -78,22 +100,18 @@ async def plain_answer(
 ) -> web.Response:
     """Waits for the whole answer, fed event by event to ``feed``, and sends what ``to_json`` makes of it."""
 
-    async def take(number: int, events: Events) -> None:
+    def collect(number: int, events: Events) -> str:
         feed(number, events)
+        return ""
 
     try:
         await answer.open()
-        await answer.run(take)
+        await answer.run(collect, _write_nothing)
         fingerprint = answer.route.fingerprint() if answer.route is not None else None
         return json_response(to_json(head.with_fingerprint(fingerprint)))
     finally:
         answer.close()
 
 
-async def _pump(answer: Answer, writer: StreamWriter, stream: EventStream) -> None:
-    """Writes what each message of the head shows: one write for the events that came together."""
-
-    async def feed(number: int, events: Events) -> None:
-        await stream.write(writer.feed(number, events))
-
-    await answer.run(feed)
+async def _write_nothing(_text: str) -> None:
+    """A plain answer is written when it is whole."""

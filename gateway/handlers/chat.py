@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from gateway.generation import Answer
-from gateway.handlers.answering import CLUSTER, LIMITS, make_id, plain_answer, stream_answer
+from gateway.handlers.answering import CLUSTER, LIMITS, make_id, plain_answer, read_body, stream_answer
 from gateway.openai.chat_answer import ChatAnswer
 from gateway.openai.chat_request import ChatRequest, read_chat_request
 from gateway.openai.chat_stream import ChatStream
@@ -16,7 +16,7 @@ from gateway.openai.chunks import AnswerHead, StreamWriter
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """Answers a conversation, in one piece or as a stream."""
-    chat = read_chat_request(await request.read(), request.app[LIMITS].features)
+    chat = read_chat_request(await read_body(request), request.app[LIMITS].features)
     head = AnswerHead(make_id("chatcmpl"), int(time.time()), chat.model)
     answer = Answer(request.app[CLUSTER], chat.model, chat.requests(head.completion_id, head.created))
     top_logprobs = chat.generate.sampling.top_logprobs if chat.logprobs else None

@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from gateway.generation import Answer
-from gateway.handlers.answering import CLUSTER, LIMITS, make_id, plain_answer, stream_answer
+from gateway.handlers.answering import CLUSTER, LIMITS, make_id, plain_answer, read_body, stream_answer
 from gateway.openai.chunks import AnswerHead, StreamWriter
 from gateway.openai.completion_request import CompletionRequest, read_completion_request
 from gateway.openai.text_answer import TextAnswer
@@ -16,7 +16,7 @@ from gateway.openai.text_stream import TextStream
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """Continues text, in one piece or as a stream."""
-    wanted = read_completion_request(await request.read(), request.app[LIMITS].choices)
+    wanted = read_completion_request(await read_body(request), request.app[LIMITS].choices)
     head = AnswerHead(make_id("cmpl"), int(time.time()), wanted.model)
     answer = Answer(request.app[CLUSTER], wanted.model, wanted.requests(head.completion_id, head.created))
     if not wanted.streaming.wanted:

@@ -14,6 +14,7 @@ from gateway.openai.properties import CHAT
 from gateway.openai.response_format import read_response_format
 from gateway.openai.sampling import (
     Streaming,
+    generation_id,
     read_choices,
     read_max_tokens,
     read_sampling,
@@ -48,7 +49,7 @@ class ChatRequest:
         for index in range(self.choices):
             request = generation_pb2.GenerateRequest()
             request.CopyFrom(self.generate)
-            request.generation_id = f"{completion_id}-{index}"
+            request.generation_id = generation_id(completion_id, index)
             request.choice_index = index
             request.created_at = created
             found.append(request)

@@ -35,6 +35,7 @@ class ChatStream:
         before, after = head.split(KIND, show_usage=include_usage)
         self._starts = [f'{before}[{{"index":{index},"delta":{{' for index in range(choices)]
         """Ends where the members of a delta begin."""
+        self._contents = [f'{start}"content":' for start in self._starts]
         self._after = after
         self._tail = f'}},"finish_reason":null}}]{after}'
 
@@ -55,7 +56,11 @@ class ChatStream:
         chunks = []
         for event in events:
             delta = choice.read(event)
-            if delta is not None:
+            if delta is None:
+                continue
+            if delta.kind == "content" and not self._with_logprobs:
+                chunks.append(f"{self._contents[number]}{quote(delta.text)}{self._tail}")
+            else:
                 chunks.append(self._chunk_of(choice, delta))
         return "".join(chunks)
 

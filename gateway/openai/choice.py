@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from gateway.errors import from_failed
 from gateway.openai.logprobs import TokenReport, read_reports
@@ -11,12 +11,6 @@ from tandem.errors import TandemError
 from tandem.v1 import generation_pb2
 
 logger = logging.getLogger(__name__)
-
-_REASONS: Final = {
-    generation_pb2.FINISH_REASON_STOP: "stop",
-    generation_pb2.FINISH_REASON_TOOL_CALLS: "stop",
-    generation_pb2.FINISH_REASON_LENGTH: "length",
-}
 
 
 class Delta(NamedTuple):
@@ -55,7 +49,8 @@ class Choice:
             self._reports.extend(read_reports(event, self._top_logprobs))
         match event.WhichOneof("event"):
             case "content":
-                return Delta("content", event.content) if event.content else None
+                text = event.content
+                return Delta("content", text) if text else None
             case "tool_call_arguments":
                 return self._arguments(event.tool_call_arguments)
             case "reasoning":
@@ -97,10 +92,12 @@ class Choice:
         return Delta("arguments", end.tool_call.arguments_json or "{}", end.index)
 
     def _finish(self, finished: generation_pb2.Finished) -> Delta:
-        reason = _REASONS.get(finished.reason)
-        if reason is None:
+        """The reason follows from what was said, not from what the head calls it, but for the token limit."""
+        if finished.reason == generation_pb2.FINISH_REASON_CANCELLED:
             raise TandemError("the generation was cancelled", code="cancelled")
         self.finished = finished
-        if self._calls and reason == "stop":
-            reason = "function_call" if self._legacy else "tool_calls"
-        return Delta("finish", reason)
+        if finished.reason == generation_pb2.FINISH_REASON_LENGTH:
+            return Delta("finish", "length")
+        if self._calls:
+            return Delta("finish", "function_call" if self._legacy else "tool_calls")
+        return Delta("finish", "stop")

@@ -10,6 +10,7 @@ from gateway.openai.json_body import parse_object
 from gateway.openai.properties import COMPLETIONS
 from gateway.openai.sampling import (
     Streaming,
+    generation_id,
     read_choices,
     read_max_tokens,
     read_sampling,
@@ -50,7 +51,7 @@ class CompletionRequest:
             prompt = self.prompts[number // self.best_of]
             request = generation_pb2.GenerateRequest()
             request.CopyFrom(self.generate)
-            request.generation_id = f"{completion_id}-{number}"
+            request.generation_id = generation_id(completion_id, number)
             request.choice_index = number % self.best_of
             request.created_at = created
             if isinstance(prompt, str):

@@ -24,6 +24,11 @@ class Streaming:
     include_usage: bool
 
 
+def generation_id(completion_id: str, number: int) -> str:
+    """The id of one generation of an answer. It begins with what differs: call ids are made of its first characters."""
+    return f"{number:02d}-{completion_id.partition('-')[2]}"
+
+
 def read_sampling(body: Fields) -> generation_pb2.SamplingParams:
     """Sampling but for logprobs, whose form depends on the endpoint. What is absent stays unset: the model's default.
 

@@ -33,6 +33,9 @@ class Gateway:
         async with self.session.get(self.base + path, **kwargs) as response:
             return response.status, json.loads(await response.read()), response
 
+    async def status(self, path: str) -> int:
+        return (await self.get(path))[0]
+
     async def chat(self, **fields: Any) -> Any:
         """A plain answer that must be a good one."""
         status, answer, _ = await self.post("/v1/chat/completions", chat_body(**fields))

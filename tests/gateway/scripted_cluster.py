@@ -1,7 +1,9 @@
 """A node with the real gRPC services and scripted answers: the gateway's tests stand on it."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from grpc import aio
 
@@ -129,6 +131,16 @@ def pipeline(
     )
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Returns as soon as the condition, awaited if need be, holds; fails when it does not within ten seconds."""
+    async with asyncio.timeout(10):
+        while True:
+            held = condition()
+            if await held if inspect.isawaitable(held) else held:
+                return
+            await asyncio.sleep(0.005)
+
+
 class ScriptedNode(
     generation_pb2_grpc.GenerationServiceServicer,
     membership_pb2_grpc.MembershipServiceServicer,
@@ -140,9 +152,8 @@ class ScriptedNode(
         self.script: Script = HELLO
         self.requests: list[generation_pb2.GenerateRequest] = []
         self.ended: list[str] = []
-        self.ending = asyncio.Event()
         self.topology = membership_pb2.Topology()
-        self.entries: list[model_pb2.ModelEntry] = []
+        self.entries: list[model_pb2.ModelEntry] | None = []
         self.loads: list[model_pb2.LoadModelRequest] = []
         self.on_load: Callable[[], AsyncIterator[model_pb2.LoadModelResponse]] | None = None
         self.port = 0
@@ -191,7 +202,6 @@ class ScriptedNode(
             await rpc.abort(context, error)
         finally:
             self.ended.append(request.generation_id)
-            self.ending.set()
 
     async def WatchTopology(
         self, request: membership_pb2.WatchTopologyRequest, context: aio.ServicerContext
@@ -204,6 +214,8 @@ class ScriptedNode(
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: aio.ServicerContext
     ) -> model_pb2.ListModelsResponse:
+        if self.entries is None:
+            await rpc.abort(context, TandemError("no list"))
         return model_pb2.ListModelsResponse(models=self.entries)
 
     async def LoadModel(

@@ -115,7 +115,7 @@ async def test_text_survives_every_character(gateway: Gateway, head: ScriptedNod
 
 
 async def test_choices_are_generations_of_their_own(gateway: Gateway, head: ScriptedNode) -> None:
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         async for events in say(content(f"choice {request.choice_index}"))(request):
             yield events
 
@@ -149,7 +149,7 @@ async def test_an_error_after_the_first_chunk_is_told_in_band(gateway: Gateway, 
 
 
 async def test_an_error_before_acceptance_is_a_plain_error(gateway: Gateway, head: ScriptedNode) -> None:
-    async def refuse(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def refuse(_request: generation_pb2.GenerateRequest):
         yield [failed("context_length_exceeded", "9000 tokens do not fit into 8192", param="messages")]
 
     head.script = refuse

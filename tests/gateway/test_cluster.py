@@ -8,9 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Gateway, Start, chat_body
-from scripted_cluster import ScriptedNode, content, node, pipeline, say
+from scripted_cluster import ScriptedNode, content, node, pipeline, say, until
 
 from gateway.limits import Limits
+from tandem.discovery import Found
 from tandem.errors import NotFoundError, OverloadedError
 from tandem.v1 import membership_pb2, model_pb2, types_pb2
 
@@ -28,12 +29,6 @@ async def other() -> AsyncIterator[ScriptedNode]:
     await scripted.stop()
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def text_of(gateway: Gateway, **fields: Any) -> str:
     return (await gateway.chat(**fields))["choices"][0]["message"]["content"]
 
@@ -43,9 +38,11 @@ async def test_the_head_is_asked_not_the_node_that_was_named(
 ) -> None:
     nodes = [node(head.port), node(other.port, "n2")]
     head.show(pipeline("demo", head="n2"), nodes=nodes)
-    await until(lambda: head.topology.version == 2)
-    while await text_of(gateway) != "other":
-        await asyncio.sleep(0.01)
+
+    async def arrived() -> bool:
+        return await text_of(gateway) == "other"
+
+    await until(arrived)
     assert other.requests
 
 
@@ -66,10 +63,11 @@ async def test_a_node_that_goes_away_is_replaced_by_another(
     gateway = await start()
     assert await text_of(gateway) == "other"
     await head.stop()
-    await until(lambda: gateway)
-    async with asyncio.timeout(10):
-        while (await gateway.post("/v1/chat/completions", chat_body(model="new")))[0] != 200:
-            await asyncio.sleep(0.02)
+
+    async def moved() -> bool:
+        return (await gateway.post("/v1/chat/completions", chat_body(model="new")))[0] == 200
+
+    await until(moved)
 
 
 async def test_a_head_that_restarts_is_dialled_anew(start: Start, head: ScriptedNode, other: ScriptedNode) -> None:
@@ -104,6 +102,47 @@ async def test_a_head_that_does_not_answer_is_named(start: Start, head: Scripted
     assert response.headers["retry-after"] == "2"
 
 
+async def test_all_who_wait_for_a_head_that_is_gone_wait_once(start: Start, head: ScriptedNode) -> None:
+    head.show(pipeline("demo", head="n2"), nodes=[node(head.port), node(1, "n2")])
+    gateway = await start(Limits(dial=0.5))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(gateway.chat_error(503) for _ in range(20)))
+
+
+async def test_a_broken_connection_is_made_anew_once_for_all(
+    start: Start, head: ScriptedNode, other: ScriptedNode
+) -> None:
+    head.show(pipeline("demo", head="n2"), nodes=[node(head.port), node(other.port, "n2")])
+    gateway = await start()
+    await text_of(gateway)
+    for _ in range(3):
+        await other.stop()
+        other = ScriptedNode()
+        await other.start(head.topology.nodes[1].endpoints[0].port)
+        assert await asyncio.gather(*(text_of(gateway) for _ in range(20))) == ["Hello there."] * 20
+    await other.stop()
+
+
+async def test_a_way_that_breaks_gives_place_to_another(start: Start, head: ScriptedNode, other: ScriptedNode) -> None:
+    third = ScriptedNode()
+    third.script = other.script
+    await third.start()
+    twice = node(other.port, "n2")
+    twice.endpoints.append(types_pb2.Endpoint(host="127.0.0.1", port=third.port))
+    head.show(pipeline("demo", head="n2"), nodes=[node(head.port), twice])
+    gateway = await start()
+    assert await text_of(gateway) == "other"
+    first, second = (other, third) if other.requests else (third, other)
+    await first.stop()
+
+    async def moved() -> bool:
+        return (await gateway.post("/v1/chat/completions", chat_body()))[0] == 200
+
+    await until(moved)
+    assert second.requests
+    await third.stop()
+
+
 @pytest.mark.parametrize(
     ("state", "code", "retry"), [(LOADING, "model_loading", "5"), (DEGRADED, "model_degraded", "2")]
 )
@@ -111,9 +150,11 @@ async def test_a_model_that_is_not_ready_says_why(
     gateway: Gateway, head: ScriptedNode, state: membership_pb2.PipelineState, code: str, retry: str
 ) -> None:
     head.show(pipeline("slow", state=state, reason="node b is missing"))
-    await until(lambda: head.topology.version == 2)
-    while (await gateway.get("/health"))[0] == 200:
-        await asyncio.sleep(0.01)
+
+    async def unready() -> bool:
+        return await gateway.status("/health") == 503
+
+    await until(unready)
     status, answer, response = await gateway.post("/v1/chat/completions", chat_body(model="slow"))
     assert (status, answer["error"]["code"], response.headers["retry-after"]) == (503, code, retry)
     assert "node b is missing" in answer["error"]["message"]
@@ -178,38 +219,72 @@ async def test_a_model_on_disk_is_loaded_once_for_all_who_ask(gateway: Gateway, 
     assert (await gateway.chat_error(404, model="gone"))["code"] == "model_not_found"
 
 
+async def beats(response: aiohttp.ClientResponse, count: int) -> None:
+    for _ in range(count):
+        line = await response.content.readuntil(b"\n\n")
+        assert json.loads(line[6:])["choices"][0]["finish_reason"] is None
+
+
 async def test_a_stream_beats_while_its_model_loads(start: Start, head: ScriptedNode) -> None:
     gateway = await start(Limits(heartbeat=0.05))
     head.entries = [entry("big")]
     gate = asyncio.Event()
     head.on_load = loading(head, gate, "big")
-    response = await gateway.session.post(
-        gateway.base + "/v1/chat/completions", json=chat_body(model="big", stream=True)
-    )
-    assert response.status == 200
-    for _ in range(4):
-        line = await response.content.readuntil(b"\n\n")
-        assert json.loads(line[6:])["choices"][0]["finish_reason"] is None
-    assert not head.requests
-    gate.set()
-    rest = (await response.read()).decode()
+    url, body = gateway.base + "/v1/chat/completions", chat_body(model="big", stream=True)
+    async with gateway.session.post(url, json=body) as response:
+        assert response.status == 200
+        await beats(response, 4)
+        assert not head.requests
+        gate.set()
+        rest = (await response.read()).decode()
     assert '"content":"Hello"' in rest
     assert rest.endswith("data: [DONE]\n\n")
 
 
-async def test_a_load_goes_on_when_the_one_who_asked_has_gone(gateway: Gateway, head: ScriptedNode) -> None:
+async def test_a_load_goes_on_when_the_one_who_asked_has_gone(start: Start, head: ScriptedNode) -> None:
+    gateway = await start(Limits(heartbeat=0.05))
     head.entries = [entry("big")]
     gate = asyncio.Event()
     head.on_load = loading(head, gate, "big")
-    async with aiohttp.ClientSession() as session:
-        asking = asyncio.create_task(session.post(gateway.base + "/v1/chat/completions", json=chat_body(model="big")))
-        await until(lambda: head.loads)
-        asking.cancel()
-        await asyncio.wait({asking})
-    again = asyncio.create_task(gateway.chat(model="big"))
-    gate.set()
-    assert (await again)["model"] == "big"
+    url, body = gateway.base + "/v1/chat/completions", chat_body(model="big", stream=True)
+    async with gateway.session.post(url, json=body) as response:
+        await beats(response, 1)
+    head.show(pipeline("demo"), pipeline("big", pipeline_id="p2", state=LOADING))
+    async with gateway.session.post(url, json=body) as response:
+        await beats(response, 2)
+        gate.set()
+        assert b'"content":"Hello"' in await response.read()
     assert len(head.loads) == 1
+
+
+async def test_a_load_whose_news_never_arrive_is_not_waited_for(
+    start: Start, head: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cluster.client._SETTLE_SECONDS", 0.1)
+    gateway = await start()
+    head.entries = [entry("big")]
+
+    async def load() -> AsyncIterator[model_pb2.LoadModelResponse]:
+        yield model_pb2.LoadModelResponse(ready=pipeline("big", state=LOADING))
+
+    head.on_load = load
+    assert (await gateway.chat_error(503, model="big"))["code"] == "model_loading"
+
+
+async def test_a_load_that_ends_early_is_told(gateway: Gateway, head: ScriptedNode) -> None:
+    head.entries = [entry("big")]
+
+    async def load() -> AsyncIterator[model_pb2.LoadModelResponse]:
+        yield model_pb2.LoadModelResponse(plan=model_pb2.Plan())
+
+    head.on_load = load
+    assert (await gateway.chat_error(503, model="big"))["code"] == "model_loading"
+
+
+async def test_what_is_served_is_known_without_a_list(gateway: Gateway, head: ScriptedNode) -> None:
+    head.entries = None
+    assert [model["id"] for model in (await gateway.get("/v1/models"))[1]["data"]] == ["demo", "org/model-4bit"]
+    assert "ListModels" not in (await gateway.chat_error(500, model="nope"))["message"]
 
 
 async def test_a_model_that_does_not_fit_is_not_retried(start: Start, head: ScriptedNode) -> None:
@@ -258,19 +333,21 @@ async def test_announced_nodes_are_found(start: Start, head: ScriptedNode) -> No
     asked: list[str] = []
     announced = asyncio.Event()
 
-    async def browse(cluster: str) -> AsyncIterator[str]:
+    async def browse(cluster: str) -> AsyncIterator[Found]:
         asked.append(cluster)
         await announced.wait()
-        yield "127.0.0.1:1"
-        yield head.address
+        yield Found("gone", ("127.0.0.1",), 1)
+        yield Found("n1", ("127.0.0.1", "::1"), head.port)
         await asyncio.Event().wait()
 
     gateway = await start(Limits(dial=0.2), nodes=(), mdns=True, cluster="home", browse=browse)
     assert (await gateway.get("/health"))[0] == 503
     announced.set()
-    async with asyncio.timeout(10):
-        while (await gateway.get("/health"))[0] != 200:
-            await asyncio.sleep(0.02)
+
+    async def healthy() -> bool:
+        return await gateway.status("/health") == 200
+
+    await until(healthy)
     assert asked == ["home"]
     assert await text_of(gateway) == "Hello there."
 
@@ -281,6 +358,8 @@ async def test_the_fingerprint_follows_the_checkpoint(gateway: Gateway, head: Sc
     changed = pipeline("demo")
     changed.model.revision = "def"
     head.show(changed)
-    async with asyncio.timeout(5):
-        while (await gateway.chat())["system_fingerprint"] == first:
-            await asyncio.sleep(0.01)
+
+    async def changes() -> bool:
+        return (await gateway.chat())["system_fingerprint"] != first
+
+    await until(changes)

@@ -51,7 +51,7 @@ async def test_choices_of_one_prompt_draw_differently(gateway: Gateway, head: Sc
 
 
 async def test_the_best_of_several_are_shown_best_first(gateway: Gateway, head: ScriptedNode) -> None:
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         quality = [-3.0, -1.0, -2.0, -0.5][request.choice_index]
         token = logprobs_of(1, (1, b"x", quality))
         yield [accepted()]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import NAMES, Gateway, Start, chat_body
-from scripted_cluster import ScriptedNode, pipeline
+from scripted_cluster import ScriptedNode, pipeline, until
 
 from gateway.limits import Limits
 from tandem.errors import (
@@ -69,6 +69,17 @@ async def test_a_body_beyond_the_limit_is_413(start: Start) -> None:
     status, answer, _ = await gateway.post("/v1/chat/completions", packed, headers={"Content-Encoding": "gzip"})
     assert status == 413
     assert await gateway.chat(messages=[{"role": "user", "content": "x" * 90_000}])
+
+
+async def test_a_body_that_does_not_arrive_is_408(start: Start) -> None:
+    gateway = await start(Limits(upload=0.1))
+    host, port = gateway.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    answer = await reader.readuntil(b"}}")
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"type": "invalid_request_error"' in answer
 
 
 async def test_a_large_body_reaches_the_head_whole(gateway: Gateway, head: ScriptedNode) -> None:
@@ -140,9 +151,11 @@ async def test_the_page_says_how_to_point_a_client_here(gateway: Gateway) -> Non
 
 async def test_names_on_the_page_are_escaped(gateway: Gateway, head: ScriptedNode) -> None:
     head.show(pipeline("<script>"))
-    async with asyncio.timeout(5):
-        while (await gateway.get("/v1/models"))[1]["data"][0]["id"] != "<script>":
-            await asyncio.sleep(0.01)
+
+    async def renamed() -> bool:
+        return (await gateway.get("/v1/models"))[1]["data"][0]["id"] == "<script>"
+
+    await until(renamed)
     async with gateway.session.get(gateway.base + "/") as response:
         text = await response.text()
     assert "&lt;script&gt;" in text
@@ -151,12 +164,11 @@ async def test_names_on_the_page_are_escaped(gateway: Gateway, head: ScriptedNod
 
 async def test_health_says_what_is_missing_until_a_model_answers(gateway: Gateway, head: ScriptedNode) -> None:
     async def becomes(status: int, *words: str) -> None:
-        async with asyncio.timeout(10):
-            while True:
-                got, answer, _ = await gateway.get("/health")
-                if got == status and all(word in json.dumps(answer) for word in words):
-                    return
-                await asyncio.sleep(0.01)
+        async def is_so() -> bool:
+            got, answer, _ = await gateway.get("/health")
+            return got == status and all(word in json.dumps(answer) for word in words)
+
+        await until(is_so)
 
     await becomes(200, "ok")
     head.show()
@@ -202,7 +214,7 @@ async def test_models_have_ids_with_slashes(gateway: Gateway) -> None:
 async def test_the_heads_refusals_have_their_status(
     gateway: Gateway, head: ScriptedNode, error: TandemError, status: int, kind: str, code: str, headers: dict[str, str]
 ) -> None:
-    async def refuse(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def refuse(_request: generation_pb2.GenerateRequest):
         raise error
         yield []
 

@@ -166,7 +166,7 @@ async def test_bad_bodies_are_the_callers_mistake(gateway: Gateway, head: Script
 
 
 async def test_a_template_that_raises_is_the_callers_mistake(gateway: Gateway, head: ScriptedNode) -> None:
-    async def refuse(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def refuse(_request: generation_pb2.GenerateRequest):
         raise InvalidRequestError("Conversation roles must alternate", param="messages")
         yield []
 

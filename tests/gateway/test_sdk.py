@@ -55,10 +55,12 @@ async def test_the_stream_helper_puts_calls_together(gateway: Gateway, head: Scr
         *([event] for event in call(0, "get_weather", '{"city"', ':"Oslo"}')),
         *([event] for event in call(1, "get_weather", '{"city"', ':"Rome"}')),
     )
-    async with gateway.sdk() as client:
-        async with client.chat.completions.stream(model="demo", messages=ASK, tools=TOOLS) as stream:
-            kinds = [event.type async for event in stream]
-            final = (await stream.get_final_completion()).choices[0]
+    async with (
+        gateway.sdk() as client,
+        client.chat.completions.stream(model="demo", messages=ASK, tools=TOOLS) as stream,
+    ):
+        kinds = [event.type async for event in stream]
+        final = (await stream.get_final_completion()).choices[0]
     assert kinds.count("tool_calls.function.arguments.done") == 2
     assert final.message.content == "Looking."
     assert [

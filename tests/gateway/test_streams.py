@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 from conftest import Gateway, Start, chat_body
-from scripted_cluster import ScriptedNode, accepted, content, finished, pipeline, say
+from scripted_cluster import ScriptedNode, accepted, content, finished, pipeline, say, until
 
 from gateway.limits import Limits
 from tandem.v1 import generation_pb2
@@ -15,8 +17,8 @@ QUICK = Limits(heartbeat=0.05)
 CHAT = "/v1/chat/completions"
 
 
-def after(gate: asyncio.Event):  # noqa: ANN201
-    async def script(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+def after(gate: asyncio.Event):
+    async def script(_request: generation_pb2.GenerateRequest):
         yield [accepted()]
         await gate.wait()
         yield [content("late")]
@@ -25,10 +27,11 @@ def after(gate: asyncio.Event):  # noqa: ANN201
     return script
 
 
-async def open_stream(gateway: Gateway, **fields: object) -> aiohttp.ClientResponse:
-    response = await gateway.session.post(gateway.base + CHAT, json=chat_body(stream=True, **fields))
-    assert response.status == 200, await response.read()
-    return response
+@asynccontextmanager
+async def open_stream(gateway: Gateway, **fields: object) -> AsyncIterator[aiohttp.ClientResponse]:
+    async with gateway.session.post(gateway.base + CHAT, json=chat_body(stream=True, **fields)) as response:
+        assert response.status == 200, await response.read()
+        yield response
 
 
 async def next_event(response: aiohttp.ClientResponse) -> object:
@@ -41,49 +44,49 @@ async def next_event(response: aiohttp.ClientResponse) -> object:
 async def test_the_first_chunk_comes_before_the_prompt_has_run(gateway: Gateway, head: ScriptedNode) -> None:
     gate = asyncio.Event()
     head.script = after(gate)
-    response = await open_stream(gateway)
-    first = await next_event(response)
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    gate.set()
-    assert (await next_event(response))["choices"][0]["delta"] == {"content": "late"}
+    async with open_stream(gateway) as response:
+        first = await next_event(response)
+        assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+        gate.set()
+        assert (await next_event(response))["choices"][0]["delta"] == {"content": "late"}
 
 
 async def test_silence_is_filled_with_empty_deltas(start: Start, head: ScriptedNode) -> None:
     gateway = await start(QUICK)
     gate = asyncio.Event()
     head.script = after(gate)
-    response = await open_stream(gateway, n=2)
-    await next_event(response)
-    await next_event(response)
-    for _ in range(3):
-        beat = await next_event(response)
-        assert beat["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
-    gate.set()
-    rest = []
-    while (event := await next_event(response)) != "[DONE]":
-        rest.append(event["choices"][0])
-    assert sum(choice["delta"].get("content") == "late" for choice in rest) == 2
-    assert [choice["finish_reason"] for choice in rest if choice["finish_reason"]] == ["stop", "stop"]
+    async with open_stream(gateway, n=2) as response:
+        await next_event(response)
+        await next_event(response)
+        for _ in range(3):
+            beat = await next_event(response)
+            assert beat["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
+        gate.set()
+        rest = []
+        while (event := await next_event(response)) != "[DONE]":
+            rest.append(event["choices"][0])
+        assert sum(choice["delta"].get("content") == "late" for choice in rest) == 2
+        assert [choice["finish_reason"] for choice in rest if choice["finish_reason"]] == ["stop", "stop"]
 
 
 async def test_heartbeats_leave_choices_alone_that_have_ended(start: Start, head: ScriptedNode) -> None:
     gateway = await start(QUICK)
     gate = asyncio.Event()
 
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         yield [accepted()]
         if request.choice_index == 1:
             await gate.wait()
         yield [finished()]
 
     head.script = script
-    response = await open_stream(gateway, n=2)
-    while (event := await next_event(response))["choices"][0]["finish_reason"] is None:
-        pass
-    assert event["choices"][0]["index"] == 0
-    for _ in range(2):
-        assert (await next_event(response))["choices"] == [{"index": 1, "delta": {}, "finish_reason": None}]
-    gate.set()
+    async with open_stream(gateway, n=2) as response:
+        while (event := await next_event(response))["choices"][0]["finish_reason"] is None:
+            pass
+        assert event["choices"][0]["index"] == 0
+        for _ in range(2):
+            assert (await next_event(response))["choices"] == [{"index": 1, "delta": {}, "finish_reason": None}]
+        gate.set()
 
 
 async def test_text_streams_beat_too(start: Start, head: ScriptedNode) -> None:
@@ -106,18 +109,14 @@ async def test_a_client_that_goes_ends_the_generation(
     head.script = after(asyncio.Event())
     async with aiohttp.ClientSession() as session:
         sending = asyncio.create_task(session.post(gateway.base + CHAT, json=chat_body(stream=stream, n=choices)))
-        async with asyncio.timeout(5):
-            while len(head.requests) < choices:
-                await asyncio.sleep(0.01)
-            if stream:
-                response = await sending
-                await next_event(response)
-                response.close()
+        await until(lambda: len(head.requests) == choices)
+        if stream:
+            response = await sending
+            await next_event(response)
+            response.close()
         sending.cancel()
         await asyncio.wait({sending})
-    async with asyncio.timeout(5):
-        while len(head.ended) < choices:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(head.ended) >= choices)
 
 
 async def test_events_that_come_together_go_out_together(
@@ -138,7 +137,7 @@ async def test_events_that_come_together_go_out_together(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_head_that_ends_early_is_told(gateway: Gateway, head: ScriptedNode, stream: bool) -> None:
-    async def script(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(_request: generation_pb2.GenerateRequest):
         yield [accepted()]
         yield [content("Hel")]
 
@@ -154,12 +153,9 @@ async def test_a_head_that_ends_early_is_told(gateway: Gateway, head: ScriptedNo
 async def test_a_head_that_dies_is_told(gateway: Gateway, head: ScriptedNode, stream: bool) -> None:
     head.script = after(asyncio.Event())
     asking = asyncio.create_task(gateway.events(CHAT, chat_body()) if stream else gateway.post(CHAT, chat_body()))
-    async with asyncio.timeout(5):
-        while not head.requests:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        await head.stop()
-        got = await asking
+    await until(lambda: head.requests)
+    await head.stop()
+    got = await asking
     error = got[-1]["error"] if stream else got[1]["error"]
     assert (error["type"], error["code"]) == ("server_error", "head_lost")
 
@@ -173,29 +169,26 @@ async def test_a_head_that_stands_still_is_given_up(start: Start, head: Scripted
         assert events[-1]["error"]["code"] == "head_lost"
     else:
         assert (await gateway.chat_error(503))["code"] == "head_lost"
-    async with asyncio.timeout(5):
-        await head.ending.wait()
+    await until(lambda: head.ended)
 
 
 async def test_a_head_that_never_accepts_is_given_up(start: Start, head: ScriptedNode) -> None:
     gateway = await start(Limits(accept=0.1))
 
-    async def script(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(_request: generation_pb2.GenerateRequest):
         await asyncio.Event().wait()
         yield []
 
     head.script = script
     assert (await gateway.chat_error(503))["code"] == "head_lost"
     assert (await gateway.chat_error(503, n=2, stream=True))["code"] == "head_lost"
-    async with asyncio.timeout(5):
-        while len(head.ended) < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(head.ended) >= 3)
 
 
 async def test_messages_keep_a_slow_generation_alive(start: Start, head: ScriptedNode) -> None:
     gateway = await start(Limits(idle=0.2))
 
-    async def script(_request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(_request: generation_pb2.GenerateRequest):
         yield [accepted()]
         for done in range(8):
             await asyncio.sleep(0.05)
@@ -207,7 +200,7 @@ async def test_messages_keep_a_slow_generation_alive(start: Start, head: Scripte
 
 
 async def test_one_choice_that_fails_ends_the_others(gateway: Gateway, head: ScriptedNode) -> None:
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         yield [accepted()]
         if request.choice_index == 1:
             yield [generation_pb2.GenerationEvent(failed=generation_pb2.Failed(code="stage_lost", message="b"))]
@@ -217,13 +210,11 @@ async def test_one_choice_that_fails_ends_the_others(gateway: Gateway, head: Scr
     events = await gateway.events(CHAT, chat_body(n=3))
     assert events[-1]["error"]["code"] == "stage_lost"
     assert (await gateway.chat_error(503, n=3))["code"] == "stage_lost"
-    async with asyncio.timeout(5):
-        while len(head.ended) < 6:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(head.ended) >= 6)
 
 
 async def test_one_choice_that_is_refused_ends_the_others(gateway: Gateway, head: ScriptedNode) -> None:
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         if request.choice_index == 1:
             yield [generation_pb2.GenerationEvent(failed=generation_pb2.Failed(code="rate_limit_exceeded"))]
             return
@@ -233,9 +224,7 @@ async def test_one_choice_that_is_refused_ends_the_others(gateway: Gateway, head
     head.script = script
     for stream in (False, True):
         assert (await gateway.chat_error(429, n=3, stream=stream))["code"] == "rate_limit_exceeded"
-    async with asyncio.timeout(5):
-        while len(head.ended) < len(head.requests):
-            await asyncio.sleep(0.01)
+    await until(lambda: len(head.ended) >= len(head.requests))
 
 
 async def test_a_cancelled_generation_has_no_finish_reason(gateway: Gateway, head: ScriptedNode) -> None:
@@ -259,7 +248,7 @@ async def test_a_bug_in_a_stream_is_told_in_band(
 
 
 async def test_a_hundred_streams_at_once_keep_apart(gateway: Gateway, head: ScriptedNode) -> None:
-    async def script(request: generation_pb2.GenerateRequest):  # noqa: ANN202
+    async def script(request: generation_pb2.GenerateRequest):
         own = request.conversation.messages[0].content[0].text
         yield [accepted()]
         for _ in range(5):
@@ -275,3 +264,23 @@ async def test_a_hundred_streams_at_once_keep_apart(gateway: Gateway, head: Scri
     for number, chunks in enumerate(answers):
         text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
         assert text == f"<{number}>" * 5
+
+
+@pytest.mark.parametrize("choices", [1, 3])
+async def test_a_client_that_goes_in_mid_write_is_no_error(
+    gateway: Gateway, head: ScriptedNode, caplog: pytest.LogCaptureFixture, choices: int
+) -> None:
+    async def flood(_request: generation_pb2.GenerateRequest):
+        yield [accepted()]
+        while True:
+            yield [content("x" * 10_000)]
+
+    head.script = flood
+    for _ in range(5):
+        async with aiohttp.ClientSession() as session:
+            response = await session.post(gateway.base + CHAT, json=chat_body(stream=True, n=choices))
+            for _ in range(choices + 1):
+                await next_event(response)
+            response.close()
+    await until(lambda: len(head.ended) == 5 * choices)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
