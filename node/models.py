@@ -110,14 +110,14 @@ class Models:
             pipeline = self._new_pipeline(request, planned.model, planned.plan)
             done = False
             try:
-                async for progress in self._load_stages(pipeline, planned):
+                async for progress in self._stages.load_all(pipeline, planned):
                     yield model_pb2.LoadModelResponse(progress=progress)
                 ready = await self._until_ready(pipeline.pipeline_id)
                 done = True
                 yield model_pb2.LoadModelResponse(ready=ready)
             finally:
                 if not done:
-                    await self._unload_stages(pipeline)
+                    await self._stages.unload_all(pipeline)
 
     def _new_pipeline(
         self, request: model_pb2.LoadModelRequest, local: LocalModel, plan: model_pb2.Plan
@@ -141,76 +141,6 @@ class Models:
             state=membership_pb2.PIPELINE_STATE_LOADING,
         )
 
-    async def _load_stages(
-        self, pipeline: membership_pb2.Pipeline, planned: Planned
-    ) -> AsyncGenerator[model_pb2.NodeLoadProgress]:
-        """Loads all stages at once; progress as it comes. Raises the first error, naming its node."""
-        progress: asyncio.Queue[model_pb2.NodeLoadProgress | None] = asyncio.Queue(64)
-
-        async def load(index: int) -> None:
-            request = self._shard_request(pipeline, planned, index)
-            node_id = pipeline.stages[index].node_ids[0]
-            try:
-                async for event in self._load_shard(node_id, request):
-                    await progress.put(event)
-            except TandemError as error:
-                error.message = f"{self._membership.node(node_id).name}: {error.message}"
-                error.args = (error.message,)
-                raise
-
-        async def load_all() -> None:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for index in range(len(pipeline.stages)):
-                        tasks.create_task(load(index))
-            except* TandemError as errors:
-                raise errors.exceptions[0] from None
-            finally:
-                await progress.put(None)
-
-        loading = asyncio.create_task(load_all())
-        try:
-            while (event := await progress.get()) is not None:
-                yield event
-            await loading
-        finally:
-            loading.cancel()
-            while not loading.done():
-                await asyncio.wait((loading,), timeout=0.1)
-                while not progress.empty():
-                    progress.get_nowait()
-
-    def _shard_request(
-        self, pipeline: membership_pb2.Pipeline, planned: Planned, index: int
-    ) -> shard_pb2.LoadShardRequest:
-        return shard_pb2.LoadShardRequest(
-            pipeline=pipeline,
-            plan=planned.plan,
-            kv_budget_bytes=planned.kv_bytes[index],
-            weight_bytes=planned.weight_bytes[index],
-            headers=planned.headers.dump(),
-        )
-
-    async def _load_shard(
-        self, node_id: str, request: shard_pb2.LoadShardRequest
-    ) -> AsyncGenerator[model_pb2.NodeLoadProgress]:
-        if node_id == self._membership.node_id:
-            async for event in self._shards.load(request):
-                yield _finished(node_id, event) if isinstance(event, LoadedShard) else event
-            return
-        call = ShardServiceStub(self._membership.channel(node_id)).LoadShard(request)
-        async with aclosing(rpc.responses(call)) as responses:
-            async for response in responses:
-                if response.HasField("ready"):
-                    yield model_pb2.NodeLoadProgress(
-                        node_id=node_id,
-                        phase=model_pb2.LOAD_PHASE_READY,
-                        done_bytes=response.ready.weight_bytes,
-                        total_bytes=response.ready.weight_bytes,
-                    )
-                else:
-                    yield response.progress
-
     async def _until_ready(self, pipeline_id: str) -> membership_pb2.Pipeline:
         reason = "its head does not answer"
         try:
@@ -225,65 +155,11 @@ class Models:
             pass
         raise UnavailableError(f"the ring did not close within {READY_DEADLINE:.0f} s: {reason}")
 
-    async def ensure(self, pipeline: membership_pb2.Pipeline, plan: model_pb2.Plan, epoch: int) -> None:
-        """Sees to it that every stage behind the head holds its shard of ``plan``; loads what is missing.
-
-        Raises:
-            UnavailableError: a node is missing; names it.
-            OverloadedError: its memory is short now.
-        """
-        planned: Planned | None = None
-        for index, stage in enumerate(pipeline.stages[1:], start=1):
-            node_id = stage.node_ids[0]
-            try:
-                if await self._holds(node_id, pipeline.pipeline_id, plan.digest):
-                    continue
-                if planned is None:
-                    planned = await self._placer.pinned(plan)
-                wanted = self._shard_request(pipeline, planned, index)
-                wanted.pipeline.epoch = epoch
-                log.info("loading stage %d of %s on %s again", index, pipeline.pipeline_id, node_id)
-                async for _ in self._load_shard(node_id, wanted):
-                    pass
-            except OverloadedError:
-                raise
-            except TandemError as error:
-                raise UnavailableError(
-                    f"stage {index} on {self._name(node_id)} is missing: {error.message}", code="stage_missing"
-                ) from error
-
-    async def _holds(self, node_id: str, pipeline_id: str, digest: str) -> bool:
-        stub = ShardServiceStub(self._membership.channel(node_id))
-        answer = await rpc.unary(stub.ListShards(shard_pb2.ListShardsRequest(), timeout=rpc.UNARY_DEADLINE))
-        return any(shard.pipeline_id == pipeline_id and shard.digest == digest for shard in answer.shards)
-
-    def _name(self, node_id: str) -> str:
-        try:
-            return self._membership.node(node_id).name
-        except NotFoundError:
-            return node_id
-
     # -- unloading
 
     async def unload(self, name: str) -> int:
         """Frees a model on every node; bytes given back. Raises NotFoundError."""
-        return await self._unload_stages(self.pipeline(name))
-
-    async def _unload_stages(self, pipeline: membership_pb2.Pipeline) -> int:
-        """Frees whatever the nodes hold of a pipeline, the head first; nodes that are gone hold nothing."""
-        freed = 0
-        for stage in pipeline.stages:
-            node_id = stage.node_ids[0]
-            try:
-                if node_id == self._membership.node_id:
-                    freed += await self._shards.unload(pipeline.pipeline_id)
-                else:
-                    stub = ShardServiceStub(self._membership.channel(node_id))
-                    request = shard_pb2.UnloadShardRequest(pipeline_id=pipeline.pipeline_id, epoch=pipeline.epoch)
-                    freed += (await rpc.unary(stub.UnloadShard(request, timeout=rpc.UNARY_DEADLINE))).freed_bytes
-            except TandemError as error:
-                log.info("%s frees nothing of %s: %s", node_id, pipeline.pipeline_id, error.message)
-        return freed
+        return await self._stages.unload_all(self.pipeline(name))
 
 
 def _entry(local: LocalModel, node_id: str) -> model_pb2.ModelEntry:
@@ -292,13 +168,4 @@ def _entry(local: LocalModel, node_id: str) -> model_pb2.ModelEntry:
         on_disk_node_ids=[node_id],
         context_tokens=local.context_tokens,
         served_names=[served.name for served in local.served_names],
-    )
-
-
-def _finished(node_id: str, loaded: LoadedShard) -> model_pb2.NodeLoadProgress:
-    return model_pb2.NodeLoadProgress(
-        node_id=node_id,
-        phase=model_pb2.LOAD_PHASE_READY,
-        done_bytes=loaded.weight_bytes,
-        total_bytes=loaded.weight_bytes,
     )

@@ -94,6 +94,7 @@ _STATUS: Final[tuple[tuple[type[errors.TandemError], grpc.StatusCode], ...]] = (
 )
 _CODE_KEY: Final = "tandem-code"
 _PARAM_KEY: Final = "tandem-param"
+_RETRY_KEY: Final = "tandem-retry-after"
 
 
 def status_of(error: BaseException) -> grpc.StatusCode:
@@ -105,11 +106,15 @@ def status_of(error: BaseException) -> grpc.StatusCode:
 
 
 async def abort(context: aio.ServicerContext[Any, Any], error: errors.TandemError) -> NoReturn:
-    """Ends the call with the status of ``error``; code and parameter travel as trailing metadata."""
+    """Ends the call with the status of ``error``; code, parameter and the pause before a retry travel as trailing
+    metadata."""
     metadata = [(_CODE_KEY, error.code)]
     param = getattr(error, "param", None)
     if param:
         metadata.append((_PARAM_KEY, param))
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        metadata.append((_RETRY_KEY, str(retry_after)))
     await context.abort(status_of(error), error.message, tuple(metadata))
 
 
@@ -120,6 +125,8 @@ def from_rpc_error(error: aio.AioRpcError) -> errors.TandemError:
     code = trailing.get(_CODE_KEY)
     param = trailing.get(_PARAM_KEY)
     text_code = code if isinstance(code, str) else None
+    retry = str(trailing.get(_RETRY_KEY, ""))
+    retry_after = int(retry) if retry.isdecimal() else 1
     match error.code():
         case grpc.StatusCode.INVALID_ARGUMENT:
             kind = (
@@ -139,11 +146,11 @@ def from_rpc_error(error: aio.AioRpcError) -> errors.TandemError:
         case grpc.StatusCode.DATA_LOSS:
             return errors.CheckpointError(message, code=text_code)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return errors.OverloadedError(message, code=text_code)
+            return errors.OverloadedError(message, retry_after=retry_after, code=text_code)
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
             if text_code == errors.StageLostError.code:
-                return errors.StageLostError(message)
-            return errors.UnavailableError(message, code=text_code)
+                return errors.StageLostError(message, retry_after=retry_after)
+            return errors.UnavailableError(message, retry_after=retry_after, code=text_code)
         case _:
             return errors.TandemError(message, code=text_code)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from grpc import aio
 
 from node.cluster.bell import Bell
-from node.cluster.dial import Connection, FencedError
+from node.cluster.dial import FENCED, Connection, FencedError
 from node.cluster.exchange import Ending
 from node.cluster.gatekeeper import Gatekeeper, NamesakeError
 from node.cluster.hints import Hints, dialable
@@ -40,9 +40,6 @@ from tandem.v1.types_pb2 import Endpoint
 __all__ = ["LocalState", "Membership"]
 
 logger: Final = logging.getLogger(__name__)
-
-_STUBBORN: Final = 3
-"""Refusals of one member after which this node takes itself for the one that was away, whatever it thinks."""
 
 
 class Membership:
@@ -95,7 +92,7 @@ class Membership:
         self._topology = Topology()
         self._changed = Bell()
         self._peers: dict[str, tuple[Peer, asyncio.Task[None]]] = {}
-        self._strikes: dict[str, int] = {}
+        self._refused_since: dict[str, float] = {}
         self._group: asyncio.TaskGroup | None = None
         self._failure: asyncio.Future[None] | None = None
         self._leaving = False
@@ -204,6 +201,11 @@ class Membership:
         except NamesakeError as error:
             self.conflict(error, self._identity.incarnation)
             raise UnavailableError(f"node {self._local.name} has the same id and stops") from error
+        except PreconditionError as error:
+            if error.code == FENCED:
+                # It is back. Dialling it tells which of the two yields.
+                self._peer(request.node.node_id).poke()
+            raise
         if request.node.node_id != self.node_id:
             self._admit(request.node)
         return JoinResponse(topology=self.topology())
@@ -284,7 +286,7 @@ class Membership:
         node = connection.node
         if node.node_id == self.node_id or self._view.judge(node) is not Admission.ADMITTED:
             return False
-        self._strikes.pop(node.node_id, None)
+        self._refused_since.pop(node.node_id, None)
         self._admit(node, connection.address)
         self._hear_of(connection.answer.topology.nodes)
         return True
@@ -297,6 +299,7 @@ class Membership:
 
     def unreachable(self, node_id: str, why: str) -> None:
         """A node did not answer at any address: it is lost at the second time, or soon if it is not heard."""
+        self._refused_since.pop(node_id, None)
         if self._view.unreachable(node_id, why):
             self._lost([node_id])
         else:
@@ -312,10 +315,11 @@ class Membership:
             return
         theirs = sum(node.state != NODE_STATE_LOST for node in error.topology.nodes)
         mine = 1 + sum(node.node_id != node_id for node in self._view.members())
-        strikes = self._strikes[node_id] = self._strikes.get(node_id, 0) + 1
+        now = self._clock.monotonic()
+        patient = now - self._refused_since.setdefault(node_id, now) < self._timing.stubborn
         mutual = self._view.fenced(node_id)
         stronger = mine > theirs or (mine == theirs and mutual and self.node_id < node_id)
-        if not stronger or strikes >= _STUBBORN:
+        if not stronger or not patient:
             self._begin_anew(error.message)
         elif not mutual and self._view.lose(node_id, "it was cut off and gave this node up"):
             self._lost([node_id])
@@ -414,7 +418,7 @@ class Membership:
         """Takes a new incarnation, has the work of the old one dropped, and joins everybody again."""
         self._view.forgive()
         self._view.excuse()
-        self._strikes.clear()
+        self._refused_since.clear()
         try:
             self._identity.renew()
         except SettingsError as error:

@@ -37,5 +37,7 @@ class Timing:
     """Before the second dial of a node; doubles with each failure."""
     retry_cap: float = 5.0
     """Between two dials at most."""
+    stubborn: float = 12.0
+    """For which a node does not believe a weaker one that gave it up; above the longest time between two dials."""
     goodbye: float = 1.0
     """For telling everybody that this node leaves."""

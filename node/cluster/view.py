@@ -177,9 +177,11 @@ class View:
         return lost
 
     def excuse(self) -> None:
-        """This process did not listen for a while: the others' silence begins now."""
+        """This process did not listen for a while: the others' silence begins now, and so does every suspicion."""
         for record in self._records.values():
-            record.heard_at = max(record.heard_at, self._clock.monotonic())
+            record.heard_at = self._clock.monotonic()
+            if record.broken_at is not None:
+                record.broken_at = record.heard_at
 
     def forgive(self) -> None:
         """This node was the one that was away: lost nodes may come back as they were."""

@@ -17,17 +17,21 @@ class Pipe(ABC):
 
     @abstractmethod
     async def send(self, data: bytes) -> None:
-        """Hands a message over; waits while the peer is slow. Raises LinkError when the pipe is broken or closed."""
+        """Hands a message over; waits while the peer is slow. Raises as ``receive`` when the pipe is broken, and
+        LinkError when either end has ended it."""
 
     @abstractmethod
     async def receive(self) -> bytes | None:
-        """The next message, None when the peer ended the stream. Raises what broke the pipe: LinkError, or the error
-        with which the peer refused it."""
+        """The next message, None when the peer ended the stream. Raises what broke the pipe: the error that the
+        peer's acceptor raised, else LinkError; LinkError too when this end is closed."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Ends the stream at once; the peer sees it end or break. Closing twice is the same as closing once."""
+        """Makes this end of no further use; twice is the same as once. At the end that dialled it ends the stream at
+        once, and what waits raises LinkError; at the other end the stream lasts until the acceptor returns."""
 
 
 Acceptor = Callable[[Pipe], Awaitable[None]]
-"""Serves one pipe that a peer opened, until it returns; what it raises refuses or breaks the pipe at the peer's end."""
+"""Serves one pipe that a peer opened, until it returns: that ends the stream. A TandemError that it raises refuses or
+breaks the pipe at the peer's end with the same kind of error, anything else with a LinkError. It is cancelled when the
+peer closes the pipe or dies."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from node.engine import frames
 from tandem.errors import LinkError
 from tandem.v1 import pipeline_pb2 as pb
-from tandem.v1 import types_pb2
 
-MAX_STEP_BYTES = 1 << 30
+MAX_STEP_BYTES: Final = 1 << 30
 """A step that claims more than this is taken for garbage."""
 
 
@@ -61,25 +61,32 @@ def decode(data: bytes) -> Message:
         piece = _decode_piece(data)
         if piece is not None:
             return piece
-        return pb.StreamActivationsRequest.FromString(data)
+        message = pb.StreamActivationsRequest.FromString(data)
     except (DecodeError, IndexError, ValueError) as error:
         raise LinkError(f"garbage on the link: {len(data)} bytes are no entry of the log") from error
+    if message.WhichOneof("entry") != "piece":
+        return message
+    other = message.piece  # written in another order than ours
+    return Piece(message.log_index, other.step_id, other.slot, other.offset, other.data)
 
 
-def to_messages(entry: frames.Entry, piece_bytes: int) -> Iterator[pb.StreamActivationsRequest | Piece]:
-    """The messages of one entry, without their log indices: the entry's own, then its tensors in pieces."""
-    yield _entry_message(entry)
+def to_messages(entry: frames.Entry, piece_bytes: int, log_index: int) -> Iterator[Message]:
+    """The messages of one entry, numbered from ``log_index``: the entry's own, then its tensors in pieces."""
+    message = _entry_message(entry)
+    message.log_index = log_index
+    yield message
     if isinstance(entry, frames.Step):
         for slot, tensor in enumerate(entry.tensors):
             if tensor.data is None:
                 continue
             view = memoryview(tensor.data)
             for offset in range(0, len(view), piece_bytes):
-                yield Piece(0, entry.step_id, slot, offset, view[offset : offset + piece_bytes])
+                log_index += 1
+                yield Piece(log_index, entry.step_id, slot, offset, view[offset : offset + piece_bytes])
 
 
 def from_message(message: pb.StreamActivationsRequest) -> frames.Entry:
-    """The entry of a message; a step comes with empty buffers for its tensors, which ``Assembler`` fills.
+    """The entry of a message that is no piece; a step comes with empty buffers for its tensors, which ``Assembler`` fills.
 
     Raises:
         LinkError: not an entry, or one with impossible figures.
@@ -209,7 +216,7 @@ def _fill_step(message: pb.Step, step: frames.Step) -> None:
     for slot, tensor in enumerate(step.tensors):
         message.tensors.add(
             slot=slot,
-            data_type=types_pb2.DataType.Name(tensor.element),  # type: ignore[arg-type]
+            data_type=int(tensor.element),  # type: ignore[arg-type]
             shape=tensor.shape,
             byte_count=0 if tensor.data is None else len(tensor.data),
             is_null=tensor.data is None,
@@ -217,7 +224,7 @@ def _fill_step(message: pb.Step, step: frames.Step) -> None:
     for failure in step.failures:
         message.failures.add(
             sequence_id=failure.sequence_id,
-            error=pb.SpanError.Name(failure.error),  # type: ignore[arg-type]
+            error=int(failure.error),  # type: ignore[arg-type]
             kv_length=failure.kv_length,
             message=failure.message,
         )
@@ -297,8 +304,10 @@ def _decode_piece(data: bytes) -> Piece | None:
             length, at = _read_varint(data, at + 1)
             if at + length != len(data):
                 return None
+            if max(log_index, *fields) >= 1 << 64 or fields[2] >= 1 << 32:
+                return None
             return Piece(log_index, fields[1], fields[2], fields[3], memoryview(data)[at:])
         if tag not in (0x08, 0x10, 0x18):
             return None
         fields[tag >> 3], at = _read_varint(data, at + 1)
-    return Piece(log_index, fields[1], fields[2], fields[3], b"")
+    return None

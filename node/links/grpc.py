@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from node.links.base import Acceptor, Pipe
 from tandem import rpc
-from tandem.errors import LinkError, TandemError
+from tandem.errors import LinkError, NotFoundError, PreconditionError, StageLostError, TandemError
 
 SERVICE: Final = "tandem.v1.PipelineService"
 _METHOD: Final = f"/{SERVICE}/StreamActivations"
+_KEPT: Final = (PreconditionError, NotFoundError, StageLostError)
+"""Refusals that keep their kind; whatever else happened to the call, the link is lost."""
 
 
 class DialledPipe(Pipe):
@@ -23,32 +25,42 @@ class DialledPipe(Pipe):
 
     def __init__(self, channel: aio.Channel, *, own_channel: bool = False) -> None:
         self._channel = channel if own_channel else None
-        call: Callable[[], aio.StreamStreamCall[bytes, bytes]] = channel.stream_stream(_METHOD)
-        self._call = call()
+        method: Callable[[], aio.StreamStreamCall[bytes, bytes]] = channel.stream_stream(_METHOD)
+        self._call = method()
+        # ``call.write`` overwrites the status of a call that the peer has ended with "Internal error from Core", and
+        # with it the peer's reason; what it calls underneath leaves the status alone.
+        core = getattr(self._call, "_cython_call", None)
+        self._write: Callable[[bytes], Awaitable[None]] = getattr(core, "send_serialized_message", self._call.write)
+        self._connected = False
+        self._closed = False
 
     @override
     async def send(self, data: bytes) -> None:
         try:
-            await self._call.write(data)
-        except aio.AioRpcError as error:
-            raise _link_error(error) from error
-        except (asyncio.InvalidStateError, aio.UsageError) as error:
+            if not self._connected:
+                await self._call.wait_for_connection()
+                self._connected = True
+            if self._call.done():
+                raise await self._reason()
+            await self._write(data)
+        except (aio.AioRpcError, aio.BaseError, asyncio.InvalidStateError) as error:
             raise await self._reason() from error
         except asyncio.CancelledError:
+            self._call.cancel()
             rpc.raise_if_cancelled()
-            raise LinkError("the link is closed") from None
+            raise await self._reason() from None
 
     @override
     async def receive(self) -> bytes | None:
+        if self._closed:
+            raise LinkError("the link is closed")
         try:
             data = await self._call.read()
-        except aio.AioRpcError as error:
-            raise _link_error(error) from error
-        except (asyncio.InvalidStateError, aio.UsageError) as error:
-            raise LinkError("the link is closed") from error
+        except (aio.AioRpcError, aio.BaseError, asyncio.InvalidStateError) as error:
+            raise await self._reason() from error
         except asyncio.CancelledError:
             rpc.raise_if_cancelled()
-            raise LinkError("the link is closed") from None
+            raise await self._reason() from None
         if data is aio.EOF:
             if await self._call.code() is not grpc.StatusCode.OK:
                 raise await self._reason()
@@ -58,16 +70,27 @@ class DialledPipe(Pipe):
 
     @override
     async def close(self) -> None:
+        self._closed = True
         self._call.cancel()
         if self._channel is not None:
             await self._channel.close()
 
     async def _reason(self) -> TandemError:
-        if not self._call.done():
+        """Why the call is of no further use. A call whose status does not come is cancelled."""
+        try:
+            async with asyncio.timeout(rpc.UNARY_DEADLINE):
+                code = await self._call.code()
+        except TimeoutError:
+            self._call.cancel()
+            return LinkError("the link broke")
+        if self._closed:
             return LinkError("the link is closed")
-        code, details = await self._call.code(), await self._call.details()
+        if code is grpc.StatusCode.OK:
+            return LinkError("the peer closed the link")
+        details = await self._call.details() or code.name
         metadata = await self._call.trailing_metadata()
-        return _link_error(aio.AioRpcError(code, aio.Metadata(), metadata, details or code.name))
+        error = rpc.from_rpc_error(aio.AioRpcError(code, aio.Metadata(), metadata, details))
+        return error if isinstance(error, _KEPT) else LinkError(f"link lost: {details}")
 
 
 class AcceptedPipe(Pipe):
@@ -79,9 +102,11 @@ class AcceptedPipe(Pipe):
 
     @override
     async def send(self, data: bytes) -> None:
+        if self._closed:
+            raise LinkError("the link is closed")
         try:
             await self._context.write(data)
-        except (aio.AioRpcError, aio.UsageError, asyncio.InvalidStateError) as error:
+        except (aio.AioRpcError, aio.BaseError, asyncio.InvalidStateError) as error:
             raise LinkError("the peer is gone") from error
 
     @override
@@ -90,7 +115,7 @@ class AcceptedPipe(Pipe):
             raise LinkError("the link is closed")
         try:
             data = await self._context.read()
-        except (aio.AioRpcError, aio.UsageError, asyncio.InvalidStateError) as error:
+        except (aio.AioRpcError, aio.BaseError, asyncio.InvalidStateError) as error:
             raise LinkError("the peer is gone") from error
         if data is aio.EOF:
             return None
@@ -106,17 +131,17 @@ def add_pipeline_service(server: aio.Server, acceptor: Acceptor) -> None:
     """Serves ``StreamActivations``: each call becomes a pipe for ``acceptor``; its TandemError becomes the status."""
 
     async def stream(_: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> None:
+        pipe = AcceptedPipe(context)
         try:
-            await acceptor(AcceptedPipe(context))
+            await acceptor(pipe)
         except TandemError as error:
             await rpc.abort(context, error)
+        except asyncio.CancelledError:
+            # gRPC takes any CancelledError for its own and would then leave the peer without an answer for ever.
+            rpc.raise_if_cancelled()
+            await rpc.abort(context, LinkError("the link was given up"))
+        finally:
+            await pipe.close()
 
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(stream)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"StreamActivations": handler}),))
-
-
-def _link_error(error: aio.AioRpcError) -> TandemError:
-    """Refusals keep their kind; whatever else happened to the call, the link is lost."""
-    if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND):
-        return rpc.from_rpc_error(error)
-    return LinkError(f"link lost: {error.details() or error.code().name}")

@@ -14,13 +14,16 @@ from node.links.codec import Assembler, Piece, decode, encode, to_messages
 from tandem.errors import LinkError, TandemError
 from tandem.v1 import pipeline_pb2 as pb
 
-PIECE_BYTES: Final = 512 * 1024
-WINDOW_BYTES: Final = 2 * PIECE_BYTES
-"""Bytes of tensors that may be under way un-acknowledged: a decode step is never stuck behind more."""
+PIECE_BYTES: Final = 1024 * 1024
+"""Largest piece: each message costs the same whatever its size, on both sides."""
+WINDOW_BYTES: Final = 4 * PIECE_BYTES
+"""Bytes of tensors that may be under way un-acknowledged: they fill a fast wire and bound what waits in buffers."""
+GRANT_BYTES: Final = WINDOW_BYTES // 2
+"""The receiver gives back that much at a time: grants cost as much as pieces, and half a window is still under way."""
 UNLIMITED: Final = 1 << 62
 """Credit of the link that closes the ring: the head always drains it, and credits in a cycle would deadlock."""
 HELLO_DEADLINE: Final = 5.0
-"""Seconds for hello and its answer."""
+"""Seconds that hello and its answer may take."""
 
 
 class OutgoingLink:
@@ -32,23 +35,23 @@ class OutgoingLink:
     def __init__(self, pipe: Pipe, ready: pb.LinkReady) -> None:
         self._pipe = pipe
         self._credit = ready.credit_bytes
-        self._piece_bytes = min(PIECE_BYTES, ready.max_piece_bytes or PIECE_BYTES)
-        self._log_index = 1  # hello
+        self._piece_bytes = min(PIECE_BYTES, ready.max_piece_bytes or PIECE_BYTES, ready.credit_bytes or PIECE_BYTES)
+        self._next_index = 2  # after hello
         self._more_credit = asyncio.Event()
         self._writing = asyncio.Lock()
         self.broken: asyncio.Future[TandemError] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read(), name="link credits")
 
     @classmethod
-    async def open(cls, pipe: Pipe, hello: pb.LinkHello) -> Self:
-        """Says hello and waits for the answer.
+    async def open(cls, pipe: Pipe, hello: pb.LinkHello, *, deadline: float = HELLO_DEADLINE) -> Self:
+        """Says hello and waits for the answer, ``deadline`` seconds at most. Whatever is raised, the pipe is closed.
 
         Raises:
             PreconditionError: the peer refused: stale epoch, other digest.
-            LinkError: the pipe broke, or no answer came within ``HELLO_DEADLINE``. The pipe is closed then.
+            LinkError: the pipe broke, or no answer came in time.
         """
         try:
-            async with asyncio.timeout(HELLO_DEADLINE):
+            async with asyncio.timeout(deadline):
                 await pipe.send(encode(pb.StreamActivationsRequest(log_index=1, hello=hello)))
                 answer = await pipe.receive()
             if answer is None:
@@ -67,21 +70,17 @@ class OutgoingLink:
     async def send(self, entry: Entry) -> None:
         """Puts an entry, and its tensors in pieces, into the log; waits for credit before each piece.
 
-        Raises LinkError when the link is broken. A cancelled ``send`` breaks the link: half a tensor is of no use.
+        Raises what broke the link. A cancelled ``send`` breaks the link: half a tensor is of no use.
         """
         async with self._writing:
             if self.broken.done():
                 raise self.broken.result()
             try:
-                for message in to_messages(entry, self._piece_bytes):
-                    self._log_index += 1
+                for message in to_messages(entry, self._piece_bytes, self._next_index):
+                    self._next_index = message.log_index + 1
                     if isinstance(message, Piece):
                         await self._take_credit(len(message.data))
-                        numbered = Piece(self._log_index, message.step_id, message.slot, message.offset, message.data)
-                        await self._pipe.send(encode(numbered))
-                    else:
-                        message.log_index = self._log_index
-                        await self._pipe.send(encode(message))
+                    await self._pipe.send(encode(message))
             except TandemError as error:
                 self._break(error)
                 raise
@@ -90,11 +89,11 @@ class OutgoingLink:
                 raise
 
     async def close(self) -> None:
-        """Ends the link; a ``send`` under way raises LinkError."""
+        """Ends the link, for the peer too; a ``send`` under way raises LinkError."""
         self._break(LinkError("the link is closed"))
         self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
         await self._pipe.close()
+        await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _take_credit(self, count: int) -> None:
         while self._credit < count:
@@ -112,9 +111,10 @@ class OutgoingLink:
                     raise LinkError("the peer sent something else than credit")
                 self._credit += response.credit.bytes
                 self._more_credit.set()
-            self._break(LinkError("the peer closed the link"))
         except TandemError as error:
             self._break(error)
+        finally:
+            self._break(LinkError("the peer closed the link"))
 
     def _break(self, error: TandemError) -> None:
         if not self.broken.done():
@@ -132,8 +132,10 @@ class IncomingLink:
         self._consumed = 0
 
     @classmethod
-    async def accept(cls, pipe: Pipe, verify: Callable[[pb.LinkHello], bool]) -> tuple[Self, pb.LinkHello]:
-        """Reads hello and answers it.
+    async def accept(
+        cls, pipe: Pipe, verify: Callable[[pb.LinkHello], bool], *, deadline: float = HELLO_DEADLINE
+    ) -> tuple[Self, pb.LinkHello]:
+        """Reads hello and answers it, within ``deadline`` seconds.
 
         Args:
             pipe: as accepted.
@@ -141,23 +143,24 @@ class IncomingLink:
                 PreconditionError to refuse it.
 
         Raises:
-            LinkError: no hello within ``HELLO_DEADLINE``, or something else came.
+            LinkError: no hello in time, or something else came.
+            TandemError: what ``verify`` raised.
         """
         try:
-            async with asyncio.timeout(HELLO_DEADLINE):
+            async with asyncio.timeout(deadline):
                 data = await pipe.receive()
+                if data is None:
+                    raise LinkError("the peer closed the link before hello")
+                message = decode(data)
+                if isinstance(message, Piece) or message.WhichOneof("entry") != "hello":
+                    raise LinkError("the link does not begin with hello")
+                limited = verify(message.hello)
+                link = cls(pipe, limited=limited)
+                link._assembler.index(message.log_index)
+                ready = pb.LinkReady(credit_bytes=WINDOW_BYTES if limited else UNLIMITED, max_piece_bytes=PIECE_BYTES)
+                await pipe.send(pb.StreamActivationsResponse(ready=ready).SerializeToString())
         except TimeoutError as error:
             raise LinkError("no hello") from error
-        if data is None:
-            raise LinkError("the peer closed the link before hello")
-        message = decode(data)
-        if isinstance(message, Piece) or message.WhichOneof("entry") != "hello":
-            raise LinkError("the link does not begin with hello")
-        limited = verify(message.hello)
-        link = cls(pipe, limited=limited)
-        link._assembler.index(message.log_index)
-        ready = pb.LinkReady(credit_bytes=WINDOW_BYTES if limited else UNLIMITED, max_piece_bytes=PIECE_BYTES)
-        await pipe.send(pb.StreamActivationsResponse(ready=ready).SerializeToString())
         return link, message.hello
 
     async def receive(self) -> Entry | None:
@@ -167,17 +170,19 @@ class IncomingLink:
         """
         while (data := await self._pipe.receive()) is not None:
             message = decode(data)
+            if isinstance(message, Piece):
+                await self._count(len(message.data))
             entry = self._assembler.add(message)
-            if isinstance(message, Piece) and self._limited:
-                await self._grant(len(message.data))
             if entry is not None:
                 return entry
         self._assembler.end()
         return None
 
-    async def _grant(self, count: int) -> None:
-        self._consumed += count
-        if self._consumed >= PIECE_BYTES:
+    async def _count(self, size: int) -> None:
+        if size > PIECE_BYTES:
+            raise LinkError(f"a piece of {size} bytes: at most {PIECE_BYTES} were agreed")
+        self._consumed += size
+        if self._limited and self._consumed >= GRANT_BYTES:
             credit = pb.CreditGrant(bytes=self._consumed)
             self._consumed = 0
             await self._pipe.send(pb.StreamActivationsResponse(credit=credit).SerializeToString())

@@ -61,6 +61,7 @@ class ShardServicer(ShardServiceServicer):
             completed_steps=figures.completed_steps,
             mean_decode_batch=figures.mean_decode_batch,
             digest=held.loaded.digest,
+            decode_steps=figures.decode_steps,
         )
 
 

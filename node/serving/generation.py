@@ -238,10 +238,10 @@ class Generation:
     def _token_logprobs(self, sample: Sample) -> pb.TokenLogprobs:
         assert sample.logprobs is not None
         token_bytes = self._vocabulary.bytes_of
-        top = [
-            pb.TokenLogprob(token_id=token, token=token_bytes(token), logprob=logprob)
-            for token, logprob in sample.logprobs.top
-        ]
+        best = list(sample.logprobs.top)
+        if all(token != sample.token for token, _ in best):
+            best.append((sample.token, sample.logprobs.logprob))
+        top = [pb.TokenLogprob(token_id=token, token=token_bytes(token), logprob=logprob) for token, logprob in best]
         return pb.TokenLogprobs(logprob=sample.logprobs.logprob, top=top)
 
 

@@ -328,6 +328,8 @@ class Scheduler:
             lane.rows.pop(ticket.sequence_id, None)
         if self._live.pop(ticket.sequence_id, None) is not None:
             self._closed.put_nowait(ticket)
+        elif ticket in self._waiting:
+            self._waiting.remove(ticket)
         self._work.set()
 
     async def _close_loop(self) -> None:

@@ -768,7 +768,7 @@ class TokenLogprobs(_message.Message):
     """Of the token."""
     @_builtins.property
     def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
-        """Best alternatives."""
+        """Best alternatives, best first; the sampled token comes last when it is not among them."""
 
     def __init__(
         self,

@@ -239,6 +239,7 @@ class Shard(_message.Message):
     PENDING_STEPS_FIELD_NUMBER: _builtins.int
     MEAN_DECODE_BATCH_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    DECODE_STEPS_FIELD_NUMBER: _builtins.int
     pipeline_id: _builtins.str
     """Pipeline."""
     epoch: _builtins.int
@@ -257,6 +258,8 @@ class Shard(_message.Message):
     """Mean sequences per decode step since loading."""
     digest: _builtins.str
     """Digest of the plan that it was loaded for."""
+    decode_steps: _builtins.int
+    """Decode steps finished since loading."""
     @_builtins.property
     def model(self) -> _types_pb2.ModelRef:
         """Checkpoint."""
@@ -279,10 +282,11 @@ class Shard(_message.Message):
         pending_steps: _builtins.int = ...,
         mean_decode_batch: _builtins.float = ...,
         digest: _builtins.str = ...,
+        decode_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_steps", b"completed_steps", "digest", b"digest", "epoch", b"epoch", "kv_bytes", b"kv_bytes", "live_sequences", b"live_sequences", "mean_decode_batch", b"mean_decode_batch", "model", b"model", "pending_steps", b"pending_steps", "pipeline_id", b"pipeline_id", "segments", b"segments", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_steps", b"completed_steps", "decode_steps", b"decode_steps", "digest", b"digest", "epoch", b"epoch", "kv_bytes", b"kv_bytes", "live_sequences", b"live_sequences", "mean_decode_batch", b"mean_decode_batch", "model", b"model", "pending_steps", b"pending_steps", "pipeline_id", b"pipeline_id", "segments", b"segments", "weight_bytes", b"weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A real cluster for tests: node daemons and a gateway as processes on loopback, each with a state folder of its own."""
+"""A real cluster for tests: node daemons and a gateway as processes on loopback, each with its own state folder."""
 
 from __future__ import annotations
 

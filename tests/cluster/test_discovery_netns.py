@@ -142,8 +142,7 @@ def wait(condition: Callable[[], Any], what: str, nodes: list[Node], seconds: fl
     start = time.monotonic()
     while not condition():
         if time.monotonic() - start > seconds:
-            state = "\n".join(f"{node.name}: {node.states()}\n{node.log()}" for node in nodes)
-            pytest.fail(f"not within {seconds:g} s: {what}\n{state}")
+            pytest.fail(f"not within {seconds:g} s: {what}\n{told(nodes)}")
         time.sleep(0.01)
     return time.monotonic() - start
 
@@ -155,6 +154,10 @@ def nodes() -> Iterator[list[Node]]:
     yield begun
     for node in begun:
         node.end()
+
+
+def told(nodes: list[Node]) -> str:
+    return "\n".join(f"{node.name}: {node.states()}\n{node.log()}" for node in nodes)
 
 
 def all_met(nodes: list[Node]) -> bool:
@@ -192,19 +195,27 @@ def test_three_nodes_without_a_peer_meet_and_notice_what_happens(
     assert "lost since" in one.view["n3"]["state_reason"]
     bridge.mend(bridge.machines[2])
     took["back after"] = wait(lambda: all_met(nodes), "n3 is back", nodes)
-    assert [len(node.fenced) for node in nodes] == [0, 0, 1]
+    assert [len(node.fenced) for node in nodes] == [0, 0, 1], told(nodes)
 
     two.process.send_signal(signal.SIGSTOP)
-    took["a frozen one noticed after"] = wait(lambda: one.states()["n2"] == LOST, "n2 is frozen", nodes)
+    took["a frozen one noticed after"] = wait(
+        lambda: one.states()["n2"] == three.states()["n2"] == LOST, "n2 is frozen", nodes
+    )
     two.process.send_signal(signal.SIGCONT)
     wait(lambda: all_met(nodes), "n2 is back", nodes)
-    assert [len(node.fenced) for node in nodes] == [0, 1, 1]
+    assert [len(node.fenced) for node in nodes] == [0, 1, 1], told(nodes)
 
     bridge.switch_off(bridge.machines[0])
-    took["an interface that went noticed after"] = wait(lambda: two.states()["n1"] == LOST, "n1 is lost", nodes)
+    took["an interface that went noticed after"] = wait(
+        lambda: (
+            two.states()["n1"] == three.states()["n1"] == LOST and one.states() == {"n1": ALIVE, "n2": LOST, "n3": LOST}
+        ),
+        "n1 is lost to the others, and they to it",
+        nodes,
+    )
     bridge.switch_on(bridge.machines[0])
     wait(lambda: all_met(nodes), "n1 is back", nodes)
-    assert [len(node.fenced) for node in nodes] == [1, 1, 1]
+    assert [len(node.fenced) for node in nodes] == [1, 1, 1], told(nodes)
 
     three.process.kill()
     took["a killed one noticed after"] = wait(lambda: one.states()["n3"] == two.states()["n3"] == LOST, "kill", nodes)
