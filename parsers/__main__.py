@@ -110,7 +110,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m parsers", description=__doc__)
     options.add_argument("--events", action="store_true", help="show each event and the piece after which it came")
     answer = timed if options.parse_args().events else whole
-    for text in sys.stdin:
+    for text in sys.stdin.buffer:
         if not text.strip():
             continue
         try:

@@ -45,8 +45,9 @@ class Expect:
 class Capture:
     """Text up to the first of the literals is the name, the identifier, a parameter's key or its type; or is dropped.
 
-    `declared`: the name must be one that the request declares. `partial`: a name that the end of the text cuts off
-    is still one. `identifier`: it has no characters but those of identifiers. `prefix`, `suffix` and a trailing `:NUMBER` (with `numbered`) belong to the identifier but not to the name.
+    `declared`: the name must be one that the request declares. `identifier`: it has no characters but those of
+    identifiers. `partial`: a name that the end of the text cuts off is still one. `prefix`, `suffix` and a trailing
+    `:NUMBER` (with `numbered`) are no part of the name.
     """
 
     what: Literal["name", "id", "key", "type", "drop"]
@@ -94,7 +95,7 @@ class RawValue:
 
 @dataclass(frozen=True, slots=True)
 class PythonArguments:
-    """Keyword arguments of a Python call, from behind the opening bracket; the call is complete with the closing one."""
+    """Keyword arguments of a Python call, from behind the opening bracket up to the closing one."""
 
     to: str
 
@@ -145,8 +146,9 @@ class Thought:
     after_open: int = 1
     before_close: int = 1
     after_close: int = 2
-    # A closing marker at the head of an answer is an empty thought, and not text.
-    stray: bool = False
+    # Where a closing marker without a thought is no text: nowhere, at the head of an answer, or anywhere (then an
+    # opening one counts anywhere, too, and not only at the beginning of a line).
+    stray: Literal["", "head", "always"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class Wire:
     """How the calls of one turn are written; grammar, history and the tests all write them from here.
 
     `{index}` stands for the call's number in the turn, `{id}` for its identifier, `{string}` for whether a parameter
-    is one.
+    is one, `{type}` for its JSON type.
     opening, then per call head NAME middle ARGUMENTS tail with separator in between, then closing. With style
     "parameters" the arguments are, per parameter, parameter[0] KEY parameter[1] VALUE parameter[2].
     """
@@ -196,6 +198,8 @@ class Format:
     # Markers open messages of every kind, so they count without tools, too.
     messages: bool = False
     thoughts: tuple[Thought, ...] = (THINK,)
+    # At the head of an answer this opens the first of the thoughts, whose marker was not decoded.
+    silent: str = ""
     # Markers of the answer itself, dropped, and end-of-turn tokens.
     dropped: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
@@ -207,3 +211,8 @@ class Format:
     declared_only: bool = False
     # Texts in a rendered call that tell this format from the others.
     signs: tuple[str, ...] = ()
+
+    @property
+    def markers(self) -> frozenset[str]:
+        """What opens calls and opens or closes thoughts; a parser wants to know which of them are single tokens."""
+        return frozenset(self.openers) | {marker for one in self.thoughts for marker in (one.open, one.close)}

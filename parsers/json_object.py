@@ -2,8 +2,9 @@
 
 import json
 import re
-from typing import Protocol
+from collections.abc import Callable
 
+from parsers.call import Call
 from parsers.format import JsonCall
 from parsers.transducers.json_value import JsonValue
 
@@ -14,30 +15,31 @@ _DESCENDS = "function"
 _KEY, _COLON, _VALUE, _TEXT, _SKIP, _ARGUMENTS, _NEXT = range(7)
 
 
-class Caller(Protocol):
-    """What the reader needs of the call that it reads for."""
-
-    name: str
-    call_id: str | None
-
-    def start(self) -> bool:
-        """The header is complete; false if it does not make a call."""
-
-    def write(self, parts: list[str]) -> None:
-        """Add to the arguments."""
-
-    def warn(self, text: str) -> None:
-        """Remember what is wrong with the call."""
-
-
 class JsonObject:
-    """One object. `run` ends with `done`, `failed` (it is no call), or at an `odd` character inside the arguments."""
+    """One object. `run` ends with `done`, `failed` (it is no call), or at an `odd` character inside the arguments.
 
-    __slots__ = ("_call", "_depth", "_key", "_named", "_seen", "_spec", "_state", "_strict", "done", "failed", "value")
+    `start` is called when the header is complete, and says whether it makes a call.
+    """
 
-    def __init__(self, spec: JsonCall, call: Caller, strict: bool) -> None:
+    __slots__ = (
+        "_call",
+        "_depth",
+        "_key",
+        "_named",
+        "_seen",
+        "_spec",
+        "_start",
+        "_state",
+        "_strict",
+        "_value",
+        "done",
+        "failed",
+    )
+
+    def __init__(self, spec: JsonCall, call: Call, start: Callable[[], bool], strict: bool) -> None:
         self._spec = spec
         self._call = call
+        self._start = start
         # Without a marker only an object with nothing but a call's keys, arguments among them, is a call.
         self._strict = strict
         self._state = -1
@@ -45,23 +47,33 @@ class JsonObject:
         self._key = ""
         self._named = False
         self._seen = False
-        self.value: JsonValue | None = None
+        self._value: JsonValue | None = None
         self.done = False
         self.failed = False
 
     @property
     def in_string(self) -> bool:
         """Whether the text stands inside a string of the arguments."""
-        return self._state == _ARGUMENTS and self.value is not None and self.value.in_string
+        return self._state == _ARGUMENTS and self._value is not None and self._value.in_string
 
-    def run(self, text: str, pos: int) -> int:
-        """Read on from `pos`."""
+    @property
+    def odd(self) -> bool:
+        """Whether `run` stopped at a character of the arguments that JSON does not have."""
+        return self._value is not None and self._value.odd
+
+    def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
+        """Take the odd character at `pos` as part of the arguments."""
+        assert self._value is not None
+        return self._value.skip_odd(text, pos, out)
+
+    def run(self, text: str, pos: int, out: list[str]) -> int:
+        """Read on from `pos`; the JSON in `out` is the arguments."""
         end = len(text)
         while not (self.done or self.failed):
             state = self._state
             if state in (_ARGUMENTS, _SKIP):
-                pos = self._value(text, pos)
-                if self.value is not None:
+                pos = self._pass(text, pos, out)
+                if self._value is not None:
                     return pos
                 continue
             while pos < end and text[pos].isspace():
@@ -99,7 +111,7 @@ class JsonObject:
             self._depth -= 1
             return
         self.done = True
-        if not self._named or (self._strict and not self._seen) or (not self._seen and not self._call.start()):
+        if not self._named or (self._strict and not self._seen) or (not self._seen and not self._start()):
             self.failed = True
 
     def _broken(self, pos: int) -> int:
@@ -119,9 +131,10 @@ class JsonObject:
             return pos + 1
         if char != '"':
             return self._broken(pos)
-        found = _STRING.match(text, pos)
+        # However the text is cut, the limit falls at the same place.
+        found = _STRING.match(text, pos, pos + _LONGEST)
         if found is None:
-            if len(text) - pos > _LONGEST:
+            if len(text) - pos >= _LONGEST:
                 self._broken(pos)
             return pos
         try:
@@ -133,7 +146,7 @@ class JsonObject:
             self._state = _COLON
             if self._spec.named_by_key and not self._named:
                 self._name(value)
-            elif self._strict and not self._known(value):
+            elif self._strict and not self._seen and not self._known(value):
                 self.failed = True
         else:
             if self._key in self._spec.ids:
@@ -150,18 +163,18 @@ class JsonObject:
     def _name(self, name: str) -> None:
         self._call.name = name
         self._named = bool(name)
-        if self._seen and not self._call.start():
+        if self._seen and not self._start():
             self.failed = True
 
     def _begin_value(self, pos: int, char: str) -> int:
         spec, key = self._spec, self._key
         named = spec.named_by_key and key == self._call.name
         if (named or key in spec.arguments) and not self._seen:
-            if self._named and not self._call.start():
+            if self._named and not self._start():
                 self.failed = True
                 return pos
             self._seen = True
-            self.value = JsonValue(unwrap=True)
+            self._value = JsonValue(unwrap=True)
             self._state = _ARGUMENTS
         elif char == '"' and (key in spec.ids or ((key in spec.names or key == _DESCENDS) and not self._named)):
             self._state = _TEXT
@@ -172,28 +185,23 @@ class JsonObject:
         elif key in spec.names and not self._named:
             self.failed = True
         else:
-            self.value = JsonValue()
+            self._value = JsonValue()
             self._state = _SKIP
         return pos
 
-    def _value(self, text: str, pos: int) -> int:
-        value = self.value
+    def _pass(self, text: str, pos: int, out: list[str]) -> int:
+        value = self._value
         assert value is not None
-        out: list[str] = []
-        pos = value.run(text, pos, out)
-        if self._state == _ARGUMENTS and out:
-            self._call.write(out)
+        pos = value.run(text, pos, out if self._state == _ARGUMENTS else [])
         if value.done:
-            self.value = None
+            self._value = None
             self._state = _NEXT
         elif value.odd and self._state == _SKIP:
-            self.value = None
+            self._value = None
             self._broken(pos)
         return pos
 
-    def finish(self) -> None:
+    def finish(self, out: list[str]) -> None:
         """The text is over: give out what the arguments held back."""
-        if self._state == _ARGUMENTS and self.value is not None:
-            out: list[str] = []
-            self.value.finish(out)
-            self._call.write(out)
+        if self._state == _ARGUMENTS and self._value is not None:
+            self._value.finish(out)

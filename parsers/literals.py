@@ -15,7 +15,7 @@ WAIT: Final = Wait()
 
 
 class Literals(Generic[T]):
-    """A set of literals, each with what it stands for. The longest that fits wins; an empty one fits where no other does."""
+    """Literals and what each stands for. The longest that fits wins; an empty one fits where no other does."""
 
     __slots__ = ("_by_first", "_empty", "first", "longest")
 

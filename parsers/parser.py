@@ -7,20 +7,20 @@ apart. Nothing that is fed raises, and no text is lost: what turns out to be no 
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
+from parsers.call import Rules
 from parsers.events import Event, Finish, FinishReason
 from parsers.fences import Fences
 from parsers.format import Format, Thought
-from parsers.literals import Literals, Wait
-from parsers.output import CONTENT, REASONING, Output
-from parsers.region import Region, Tables
+from parsers.literals import Wait
+from parsers.modes import Marker, Mode, modes_of
+from parsers.output import Output
+from parsers.region import Region
 from parsers.schema import ToolSchema
+from parsers.tables import tables_of
 
 _LONGEST_SPACE = 64
-# Text that turned out to be no call is searched for calls again only if it is short, so that time stays linear.
-_LONGEST_RESCAN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +29,6 @@ class ToolSpec:
 
     name: str
     parameters_json: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Marker:
-    """What a literal means in the answer or in a thought."""
-
-    does: Literal["call", "think", "answer", "drop", "end"]
-    state: str = ""
-    thought: Thought | None = None
-    newlines: int = 0
-
-
-class _Mode:
-    """The markers that count in the answer, or in a thought."""
-
-    __slots__ = ("kind", "markers", "newlines")
-
-    def __init__(self, kind: int, markers: dict[str, _Marker]) -> None:
-        self.kind = kind
-        self.newlines = max((marker.newlines for marker in markers.values()), default=0)
-        self.markers = Literals(markers.items(), "\n" if self.newlines else "")
-
-
-@lru_cache(maxsize=256)
-def _modes(spec: Format, calls: bool) -> tuple[_Mode, _Mode, Tables]:
-    openers = {literal: _Marker("call", state, newlines=spec.newlines) for literal, state in spec.openers.items()}
-    if not calls:
-        openers = {}
-    ends = {literal: _Marker("end") for literal in spec.ends}
-    drops = {literal: _Marker("drop") for literal in spec.dropped}
-    answer, thinking = {**drops, **ends}, dict(ends)
-    for thought in spec.thoughts:
-        answer[thought.open] = _Marker("think", thought=thought)
-        answer[thought.close] = _Marker("answer", thought=thought)
-        thinking[thought.close] = _Marker("answer", thought=thought, newlines=thought.before_close)
-        thinking[thought.open] = _Marker("think", thought=thought)
-    return _Mode(CONTENT, answer | openers), _Mode(REASONING, thinking | openers), Tables(spec)
 
 
 class Parser:
@@ -89,7 +52,8 @@ class Parser:
     ) -> None:
         self._format = format
         self._calls = tools_enabled and bool(tools)
-        self._answer, self._thinking, self._tables = _modes(format, self._calls)
+        self._answer, self._thinking = modes_of(format, self._calls)
+        self._tables = tables_of(format)
         self._tools = {tool.name: ToolSchema(tool.parameters_json) for tool in tools}
         self._single_tokens = frozenset(single_tokens)
         self._output = Output()
@@ -102,7 +66,11 @@ class Parser:
         self._swallow = 0
         # Nothing of the answer has been written; a call was the last thing written.
         self._at_start, self._after_call = True, False
-        self._thought_empty = True
+        self._thought_empty = False
+        # A call has turned out to be text.
+        self._spares = False
+        # The last scan found a marker, so that there is more to do.
+        self._acted = False
         self._shelf: list[tuple[str, bool]] | None = None
         self._prime(prompt_suffix, initial)
 
@@ -138,11 +106,11 @@ class Parser:
             region = self._region
             if region is None:
                 break
-            if region.started:
+            if region.call.started:
                 if not limited:
-                    region.warn("the call was not closed")
-                if region.in_text():
-                    region.write([self._tail])
+                    region.call.warn("the call was not closed")
+                if region.in_text:
+                    region.call.write([self._tail])
                 self._tail = ""
                 region.close()
                 self._region = None
@@ -165,6 +133,7 @@ class Parser:
                     last, opened, thought = at, opens, one
         if opened and thought is not None:
             self._mode = self._thinking
+            self._thought_empty = last < 0
             if last < 0 or suffix.endswith(thought.open):
                 self._swallow = thought.after_open
 
@@ -178,7 +147,7 @@ class Parser:
             self._shelf.append((piece, single))
         elif self._region is not None and self._region.held is not None:
             self._region.held.append((piece, single))
-        if single and self._region is not None and self._region.in_text() and self._interrupt(piece):
+        if single and self._region is not None and self._region.in_text and self._interrupt(piece):
             return
         text, fresh = self._tail + piece, len(self._tail)
         self._tail = ""
@@ -186,14 +155,14 @@ class Parser:
         while True:
             region = self._region
             if region is None:
-                mode = self._mode
+                self._acted = False
                 pos = self._scan(text, pos, single, fresh, final)
-                if self._region is None and (pos < 0 or mode is self._mode):
+                if not self._acted:
                     break
                 continue
             region.single, region.fresh = single, fresh
             pos = region.run(text, pos, final)
-            if region.deferred and self._shelf is None:
+            if region.call.deferred and self._shelf is None:
                 self._shelf = region.held
             if not region.outcome:
                 break
@@ -201,9 +170,10 @@ class Parser:
                 self._fail(region)
                 return
             self._region = None
-            self._mode = self._answer
-            self._after_call = True
-            self._at_start = False
+            self._mode = self._thinking if region.outcome == "thought" else self._answer
+            self._thought_empty = True
+            self._after_call = region.finished > 0
+            self._at_start = self._at_start and not self._after_call
         self._tail = text[pos:] if pos >= 0 else ""
 
     def _interrupt(self, piece: str) -> bool:
@@ -222,17 +192,14 @@ class Parser:
     def _open(
         self, state: str, held: list[tuple[str, bool]], *, sure: bool, bare: bool, parent: Region | None = None
     ) -> Region:
-        return Region(
-            self._format,
-            self._tables,
-            self._tools,
-            self._output,
-            state,
+        rules = Rules(
+            tools=self._tools,
+            wanted=self._calls,
+            declared_only=self._format.declared_only,
             sure=sure,
-            bare=bare,
-            held=held,
-            parent=parent,
+            bare=bare and not self._format.bare_sure,
         )
+        return Region(self._format, self._tables, self._output, rules, state, held, parent)
 
     def _fail(self, region: Region) -> None:
         """What was held back is no call: it is text of the place where it stood."""
@@ -242,6 +209,7 @@ class Parser:
         if self._shelf is not None:
             self._unshelve(keep=False)
             return
+        self._spares = bool(held) and held[0][0].strip() in self._format.openers
         first, rest = held[:1], held[1:]
         if region.parent is not None:
             self._tail = region.parent.tail
@@ -249,8 +217,6 @@ class Parser:
             return
         if region.finished:
             self._mode, self._after_call = self._answer, True
-        if sum(len(text) for text, _ in rest) > _LONGEST_RESCAN:
-            first, rest = held, []
         for text, _ in first:
             self._write(text)
         self._queue.extendleft(reversed(rest))
@@ -295,13 +261,24 @@ class Parser:
                     return end
             elif space - pos <= _LONGEST_SPACE:
                 found = mode.markers.at(text, space, final)
-                if isinstance(found, Wait):
+                silent = self._format.silent if self._at_start else ""
+                if isinstance(found, Wait) or (silent and not final and silent.startswith(text[space:])):
                     return pos
-                if found is not None and found[1].does == "call" and self._opens(found[0], single and space >= fresh):
+                if silent and text.startswith(silent, space):
+                    self._think(self._format.thoughts[0])
+                    return space + len(silent)
+                if (
+                    found is not None
+                    and found[1].does == "end"
+                    and self._after_call
+                    and not text[pos:space].strip("\n")
+                ):
+                    pos = space
+                elif found is not None and found[1].does == "call" and self._opens(found[0], single and space >= fresh):
                     return self._begin(text, pos, space, found[0], found[1].state, single, fresh)
                 first = self._format.bare_first
-                bare = self._at_start and self._format.bare and self._calls
-                if bare and (not first or text[space] in first):
+                bare = self._at_start and self._format.bare and (self._calls or self._format.messages)
+                if found is None and bare and (not first or text[space] in first):
                     return self._begin(text, pos, space, "", self._format.bare, single, fresh)
             if self._shelf is not None:
                 self._unshelve(keep=False)
@@ -311,7 +288,7 @@ class Parser:
             return -1
         return self._find(mode, text, pos, single, fresh, final)
 
-    def _find(self, mode: _Mode, text: str, pos: int, single: bool, fresh: int, final: bool) -> int:
+    def _find(self, mode: Mode, text: str, pos: int, single: bool, fresh: int, final: bool) -> int:
         markers = mode.markers
         at, end = pos, len(text)
         while (hit := markers.first.search(text, at)) is not None:
@@ -337,38 +314,50 @@ class Parser:
         self._write(text[pos:])
         return end
 
-    def _acts(self, marker: _Marker, literal: str, alone: bool, last: bool) -> bool:
+    def _acts(self, marker: Marker, literal: str, alone: bool, last: bool) -> bool:
         """Whether the literal is markup where it stands, and not text about markup."""
+        thinking = self._mode is self._thinking
+        if marker.does == "think" and thinking:
+            # The opening marker at the head of a thought that only `initial` knows of.
+            return self._thought_empty
+        if marker.does == "answer" and not thinking:
+            return marker.stray == "always" or (marker.stray == "head" and self._at_start)
+        if marker.does == "drop":
+            # The end of a call that was none is as much text as its beginning.
+            spared, self._spares = self._spares, False
+            return not (spared and self._tables.ends(literal))
         if alone:
             return True
         if literal in self._single_tokens:
             return False
         if marker.does == "end":
             return last
-        if self._mode is self._thinking:
-            # The opening marker again, where the prompt has opened the thought.
-            return marker.does != "think" or self._thought_empty
-        if marker.does == "answer":
-            return self._at_start and marker.thought is not None and marker.thought.stray
         if marker.does == "think":
-            return self._fences.at_line_start() and not self._fences.inside()
-        return marker.does == "drop" or self._opens(literal, False)
+            return (marker.stray == "always" or self._fences.at_line_start()) and not self._fences.inside()
+        return thinking or self._opens(literal, False)
 
     def _opens(self, literal: str, alone: bool) -> bool:
         if alone:
             return True
         return literal not in self._single_tokens and (self._format.fenced or not self._fences.inside())
 
-    def _act(self, marker: _Marker, literal: str, text: str, mark: int, single: bool, fresh: int) -> int:
+    def _act(self, marker: Marker, literal: str, text: str, mark: int, single: bool, fresh: int) -> int:
         after = mark + len(literal)
+        self._acted = True
         if marker.does == "call":
             return self._begin(text, mark, mark, literal, marker.state, single, fresh)
-        if marker.thought is not None:
-            thinks = marker.does == "think"
-            self._mode = self._thinking if thinks else self._answer
-            self._thought_empty = True
-            self._swallow = marker.thought.after_open if thinks else marker.thought.after_close
+        if marker.does == "think" and marker.thought is not None:
+            self._think(marker.thought)
+        elif marker.thought is not None:
+            self._mode = self._answer
+            self._swallow = marker.thought.after_close
         return after
+
+    def _think(self, thought: Thought) -> None:
+        self._mode = self._thinking
+        self._thought_empty = True
+        self._swallow = thought.after_open
+        self._acted = True
 
     def _begin(self, text: str, start: int, mark: int, literal: str, state: str, single: bool, fresh: int) -> int:
         """A call may begin at `mark`; `start` is where the white space before it begins, which belongs to it."""
@@ -376,6 +365,8 @@ class Parser:
         split = max(after, fresh)
         held = [(text[start:after], False), (text[after:split], False), (text[split:], single)]
         sure = self._mode is self._answer
-        self._at_start = False
+        if not literal:
+            self._at_start = False
+        self._acted = True
         self._region = self._open(state, held, sure=sure, bare=not literal)
         return mark + len(literal)

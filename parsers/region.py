@@ -1,207 +1,172 @@
-"""The part of an answer from an opening marker on: runs a format's call states and writes its calls."""
+"""The part of an answer from an opening marker on: runs the states of a format's calls."""
 
-from collections.abc import Mapping
+import re
 from typing import Any
 
-from parsers import schema
-from parsers.format import END, Capture, Edge, Expect, Format, JsonArguments, JsonCall, RawValue, State
+from parsers.call import Call, Rules
+from parsers.format import (
+    END,
+    BraceArguments,
+    Capture,
+    Edge,
+    ElementArguments,
+    Expect,
+    Format,
+    Header,
+    JsonArguments,
+    JsonCall,
+    PythonArguments,
+    RawValue,
+    State,
+)
+from parsers.header import read_header
 from parsers.json_object import JsonObject
-from parsers.literals import WAIT, Literals, Wait
-from parsers.output import ARGUMENTS, CONTENT, Output
+from parsers.literals import WAIT, Wait
+from parsers.output import CONTENT, Output
+from parsers.raw_value import RawValueReader
+from parsers.tables import Tables
+from parsers.transducers.braces import Braces
+from parsers.transducers.elements import Elements
 from parsers.transducers.json_value import JsonValue
-from parsers.transducers.raw_text import RawText
+from parsers.transducers.python import PythonArguments as PythonReader
 
 _LONGEST_SPACE = 64
 _LONGEST_CAPTURE = 1024
-
-
-class Tables:
-    """What follows from a format alone: each state's literals, and those that end a call wherever they stand."""
-
-    def __init__(self, spec: Format) -> None:
-        self.edges: dict[str, Literals[Edge]] = {}
-        out: dict[str, Edge] = {marker: Edge(marker, END, keep=True) for marker in (*spec.openers, *spec.ends)}
-        for name, state in spec.states.items():
-            if isinstance(state, (Expect, Capture, RawValue)):
-                # The line feed that a raw value's end may have before it belongs to the end.
-                also = "\n" if isinstance(state, RawValue) and state.newline else ""
-                self.edges[name] = Literals([(edge.literal, edge) for edge in state.edges], also)
-            if isinstance(state, Expect):
-                out.update({edge.literal: edge for edge in state.edges if edge.to == END and len(edge.literal) > 1})
-        self.out = Literals(out.items())
+_NOT_A_NAME = re.compile(r"[^\w.\-]")
 
 
 class Region:
-    """Calls between one opening marker and its end. `outcome` says when the text goes elsewhere again."""
+    """Calls between one opening marker and its end.
+
+    `outcome` says when the text goes elsewhere again: "left" to the answer, "thought" to a thought; "failed" if what
+    is held was no call.
+    """
 
     def __init__(
         self,
         spec: Format,
         tables: Tables,
-        tools: Mapping[str, schema.ToolSchema],
         output: Output,
+        rules: Rules,
         state: str,
-        *,
-        sure: bool,
-        bare: bool,
         held: list[tuple[str, bool]],
         parent: "Region | None" = None,
     ) -> None:
         self._spec = spec
         self._tables = tables
-        self._tools = tools
         self._output = output
-        # Whether an undeclared name makes a call: not in a thought, not inside another call's arguments.
-        self._sure = sure
-        self._bare = bare
+        self._rules = rules
         # The raw text since the marker or the last complete call, as long as it may yet turn out to be no call.
         self.held: list[tuple[str, bool]] | None = held
+        # The call whose arguments this one would interrupt, and the text that it had yet to see.
         self.parent = parent
+        self.tail = ""
         self.outcome = ""
-        # An undeclared name without a marker: a call only if the whole answer is calls.
-        self.deferred = False
         # The token limit ended the text.
         self.limited = False
         # Of the text that `run` sees: where the newest piece begins, and whether that is one vocabulary token.
         self.fresh, self.single = 0, False
-        # How many calls are over.
+        # How many calls are over, and how many states have been entered.
         self.finished = 0
-        # What the interrupted call had yet to see.
-        self.tail = ""
-        self._reset()
+        self._entered = 0
+        self._kind = ""
+        # Reads what the state hands over; each kind of state has one of its own.
+        self._reader: Any = None
+        self.call = Call(rules, output)
         self._enter(state)
 
-    def _reset(self) -> None:
-        self.name = ""
-        self.call_id: str | None = None
-        self.started = False
-        self._key = ""
-        self._kind = ""
-        self._keys: set[str] = set()
-        self._early: list[str] = []
-        self._warnings: list[str] = []
-        self._value: Any = None
-
-    # what a reader of the arguments needs
-
-    def warn(self, text: str) -> None:
-        """Remember what is wrong with the call."""
-        if text not in self._warnings:
-            self._warnings.append(text)
-
-    def write(self, parts: list[str]) -> None:
-        """Add to the arguments."""
-        if self.started:
-            for part in parts:
-                self._output.put(ARGUMENTS, part)
-        else:
-            self._early.extend(parts)
-
-    def start(self) -> bool:
-        """The header is complete; false if it does not make a call."""
-        name = self.name
-        if not name:
-            return False
-        if name not in self._tools:
-            if not self._sure or self._spec.declared_only or any(char.isspace() for char in name):
-                return False
-            self.warn(f"the tool {name!r} is not declared")
-            if self._bare and not self.deferred:
-                self.deferred = True
-                self._output.shelve()
-        if self.parent is not None and self.parent.started:
-            self.parent.warn("the call was cut off by the next one")
-            self.parent.close()
-        self.parent = None
-        self._sure = True
-        self._output.start(name, self.call_id)
-        self.started = True
-        if not self.deferred:
-            self.held = None
-        early, self._early = self._early, []
-        self.write(early)
-        return True
-
-    def close(self) -> None:
-        """End the call that has started; what the token limit cut stays as it was written."""
-        if self.limited:
-            self.warn("the call was cut off by the token limit")
-            self._end(self._output.arguments())
-            return
-        if self._keys:
-            if isinstance(self._value, RawText):
-                self._end_value()
-            self.write(["}"])
-        elif isinstance(self._value, (JsonObject, JsonValue)):
-            out: list[str] = []
-            self._value.finish() if isinstance(self._value, JsonObject) else self._value.finish(out)
-            self.write(out)
-        arguments = self._output.arguments()
-        if not arguments.strip():
-            arguments = "{}"
-            self.write([arguments])
-        elif not schema.is_json(arguments):
-            self.warn("the arguments are not valid JSON")
-        self._end(arguments)
-
-    def _end(self, arguments: str) -> None:
-        if self.deferred and len(self._warnings) > 1:
-            self._output.spoilt = True
-        self._output.end(arguments, "; ".join(self._warnings) or None, self.call_id)
-        self.finished += 1
-        self._reset()
-
-    # the machine
-
+    @property
     def in_text(self) -> bool:
         """Whether the text is a string of the arguments, where a marker of several tokens is only text."""
-        value = self._value
-        return self.started and (isinstance(value, RawText) or getattr(value, "in_string", False))
+        return self.call.started and getattr(self._reader, "in_string", False)
 
     def run(self, text: str, pos: int, final: bool) -> int:
         """Read on from `pos`; returns where it stopped, for want of text or with an `outcome`."""
         while not self.outcome:
-            state, value = self._state, self._value
-            stop = self._step(text, pos, final)
-            if state is self._state and value is self._value:
-                return stop
-            pos = stop
+            entered = self._entered
+            pos = self._step(text, pos, final)
+            if entered == self._entered:
+                break
         return pos
+
+    def close(self) -> None:
+        """End the call that has started."""
+        if self.limited:
+            self.call.cut()
+        else:
+            if self._reader is not None:
+                out: list[str] = []
+                self._reader.finish(out)
+                self.call.write(out)
+            self.call.end()
+        self.finished += 1
+        self._reader = None
+        deferred = self.call.deferred
+        self.call = Call(self._rules, self._output)
+        self.call.deferred = deferred
+
+    def _start(self) -> bool:
+        parent = self.parent
+        if not self.call.ready():
+            return False
+        if parent is not None:
+            parent.call.warn("the call was cut off by the next one")
+            parent.close()
+            self.parent = None
+        self.call.start()
+        if not self.call.deferred:
+            self.held = None
+        return True
 
     def _step(self, text: str, pos: int, final: bool) -> int:
         state = self._state
         if isinstance(state, RawValue):
-            return self._raw(state, text, pos, final)
-        if isinstance(state, JsonCall):
-            return self._object(state, text, pos, final)
-        if isinstance(state, JsonArguments):
-            return self._json(state, text, pos, final)
+            pos = self._reader.run(text, pos, final)
+            edge = self._reader.edge
+            return pos if edge is None else self._follow(edge, text, pos)
         if isinstance(state, Expect):
             return self._expect(state, text, pos, final)
-        return self._capture(state, text, pos, final)
+        if isinstance(state, Capture):
+            return self._capture(state, text, pos, final)
+        if isinstance(state, Header):
+            return self._header(state, text, pos, final)
+        if isinstance(state, JsonArguments) and not self.call.started:
+            return self._before_json(state, text, pos, final)
+        return self._arguments(state, text, pos, final)
 
     def _enter(self, name: str) -> None:
-        state: State = self._spec.states[name]
-        self._state = state
-        self._edges = self._tables.edges.get(name)
+        self._entered += 1
+        # Text that belongs to nothing has been found in this state.
+        self._strewn = False
+        self._state: State = self._spec.states[name]
+        self._edges: Any = self._tables.edges.get(name)
+        self._reader = self._reader_of(self._state)
+
+    def _reader_of(self, state: State) -> Any:
+        call = self.call
         if isinstance(state, JsonCall):
-            self._value = JsonObject(state, self, self._bare)
-        elif isinstance(state, JsonArguments):
-            self._value = JsonValue(unwrap=True)
-        elif isinstance(state, RawValue):
-            types = self._tools[self.name].types((self._key,)) if self.name in self._tools else frozenset()
-            self._value = RawText(types, self._kind)
-            self._fresh = True
-            self.write([("{" if not self._keys else ", ") + schema.quote(self._key) + ": "])
-            self._keys.add(self._key)
-        else:
-            self._value = None
+            return JsonObject(state, call, self._start, self._rules.bare)
+        if isinstance(state, JsonArguments):
+            return JsonValue(unwrap=True)
+        if isinstance(state, PythonArguments):
+            return PythonReader(lambda key: call.types((key,)), call.names())
+        if isinstance(state, BraceArguments):
+            return Braces(state.mark, lambda key: call.types((key,)))
+        if isinstance(state, ElementArguments):
+            return Elements(state.mark, state.close, call.types)
+        if isinstance(state, RawValue):
+            return RawValueReader(self._spec, self._tables, state, self._edges, call, self._kind)
+        return None
 
     def _fail(self) -> None:
-        self.outcome = "failed"
+        if self.call.started:
+            self.call.warn("the call breaks off")
+            self._leave()
+        else:
+            self.outcome = "failed"
 
     def _leave(self, empty: bool = False) -> None:
-        if self.started:
+        if self.call.started:
             self.close()
         self.outcome = "left" if self.finished or empty else "failed"
 
@@ -210,40 +175,38 @@ class Region:
         if not edge.keep:
             pos += len(edge.literal)
         self._kind = edge.kind
-        if edge.do == "start" and not self.started and not self.start():
+        if edge.do == "start" and not self.call.started and not self._start():
             self._fail()
         elif edge.to == END:
             # Markers with nothing between them are markup, except in a thought.
-            self._leave(empty=self._sure and not self.name)
+            self._leave(empty=self._rules.sure and not self.call.name)
+        elif edge.do == "finish" and self.call.started:
+            self._next(edge.to, text, pos)
         else:
-            if edge.do == "finish" and self.started:
-                self._next(text, pos)
             self._enter(edge.to)
         return pos
 
-    def _next(self, text: str, pos: int) -> None:
+    def _next(self, to: str, text: str, pos: int) -> None:
+        """The call is complete; what follows is held until it turns out to be another."""
         self.close()
-        self._again(text, pos)
-
-    def _again(self, text: str, pos: int) -> None:
-        if not self.deferred:
+        if not self.call.deferred:
             fresh = max(pos, self.fresh)
             self.held = [("", False), (text[pos:fresh], False), (text[fresh:], self.single)]
+        self._enter(to)
 
     def _expect(self, state: Expect, text: str, pos: int, final: bool) -> int:
         edges = self._edges
-        assert edges is not None
         while True:
             at = pos
-            if state.space:
+            if state.space and not self._strewn:
                 while at < len(text) and text[at].isspace() and at - pos <= _LONGEST_SPACE:
                     at += 1
             found = edges.at(text, at, final)
-            if isinstance(found, Wait):
+            if found is WAIT:
                 return pos
             if found is not None:
                 return self._follow(found[1], text, at)
-            if not self.started and not (state.otherwise == "end" and self.finished):
+            if not self.call.started and not (state.otherwise == "end" and self.finished):
                 self._fail()
                 return pos
             if final and self.finished and edges.starts(text[at:]):
@@ -258,207 +221,141 @@ class Region:
             if out is not None:
                 self._leave()
                 return pos
-            hit = edges.first.search(text, at + 1)
-            self.warn("text inside the call")
-            stop = len(text) if hit is None else hit.start()
+            self.call.warn("text inside the call")
+            self._strewn = True
+            hits = (edges.first.search(text, at + 1), self._tables.out.first.search(text, at + 1))
+            stop = min((hit.start() for hit in hits if hit is not None), default=len(text))
             self._output.put(CONTENT, text[pos:stop])
             pos = stop
 
     def _capture(self, state: Capture, text: str, pos: int, final: bool) -> int:
         edges = self._edges
-        assert edges is not None
         at = pos
-        while (hit := edges.first.search(text, at)) is not None:
+        # However the text is cut, the limit falls at the same place.
+        window = text[: pos + _LONGEST_CAPTURE + 1]
+        over = len(window) < len(text)
+        while (hit := edges.first.search(window, at)) is not None:
             at = hit.start()
-            found = edges.at(text, at, final)
-            if isinstance(found, Wait):
-                return pos
+            found = edges.at(window, at, final or over)
+            if found is WAIT:
+                break
             if found is not None:
-                self._take(state, text[pos:at].strip())
+                taken = text[pos:at].strip()
+                if not self._may_be(state, taken, whole=True):
+                    self._fail()
+                    return pos
+                self._take(state, taken)
                 return self._follow(found[1], text, at)
             at += 1
-        if state.declared and not self._may_be_declared(text[pos : pos + _LONGEST_CAPTURE]):
+        if not self._may_be(state, text[pos : pos + _LONGEST_CAPTURE].strip(), whole=False):
             self._fail()
             return pos
-        if len(text) - pos > _LONGEST_CAPTURE or final:
-            if not self.started and final and state.partial:
-                self._take(state, edges.without_start(text[pos:]).strip())
-                if self.start():
-                    self._leave()
-                    return len(text)
-            if not self.started:
-                self._fail()
-                return pos
-            if not final:
-                self._output.put(CONTENT, text[pos:])
-            self._leave()
-            return len(text)
-        return pos
+        if not (final or over):
+            return pos
+        if final and state.partial and not self.limited:
+            self._take(state, edges.without_start(text[pos:]).strip())
+            if self._start():
+                self._leave()
+                return len(text)
+        if not self.call.started:
+            self._fail()
+            return pos
+        if over:
+            self._output.put(CONTENT, window[pos:])
+        self._leave()
+        return len(window)
 
-    def _may_be_declared(self, text: str) -> bool:
-        return any(name.startswith(text) or text.startswith(name) for name in self._tools)
+    def _may_be(self, state: Capture, text: str, whole: bool) -> bool:
+        """Whether the text is what is to be captured, or may still become it."""
+        if state.what != "name":
+            return True
+        if any(opener in text for opener in self._tables.openers):
+            return False
+        if state.identifier and _NOT_A_NAME.search(text):
+            return False
+        tools = self._rules.tools
+        if not state.declared or (whole and text in tools):
+            return True
+        return not whole and any(name.startswith(text) or text.startswith(name) for name in tools)
 
     def _take(self, state: Capture, text: str) -> None:
+        call = self.call
         if state.what == "name":
             if state.numbered:
-                self.call_id = text
+                call.call_id = text
                 name, colon, number = text.rpartition(":")
                 text = name if colon and number.isdigit() else text
-            self.name = text.removeprefix(state.prefix)
+            call.name = text.removeprefix(state.prefix).removesuffix(state.suffix)
         elif state.what == "id":
-            self.call_id = text
+            call.call_id = text
         elif state.what == "key":
-            self._key = text
-        elif state.what == "type":
-            self._kind = "string" if text == "string" else "json"
+            call.key = text
 
-    def _object(self, state: JsonCall, text: str, pos: int, final: bool) -> int:
-        reader: JsonObject = self._value
+    def _header(self, state: Header, text: str, pos: int, final: bool) -> int:
+        end = text.find(state.end, pos)
+        if end < 0 or end + len(state.end) - pos > _LONGEST_CAPTURE:
+            if final or len(text) - pos > _LONGEST_CAPTURE:
+                self._fail()
+            return pos
+        kind, name = read_header(state, text[pos:end])
+        if kind != "call":
+            self.outcome = "thought" if kind == "thought" else "left"
+        elif not self._rules.wanted:
+            self._fail()
+            return pos
+        else:
+            self.call.name = name
+            self._enter(state.to)
+        return end + len(state.end)
+
+    def _before_json(self, state: JsonArguments, text: str, pos: int, final: bool) -> int:
+        """The call starts with its arguments, or is over without."""
+        at = pos
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at == len(text) and not final:
+            return at
+        if text[at : at + 1] in ("{", '"', "n"):
+            if not self._start():
+                self._fail()
+                return at
+            return self._arguments(state, text, at, final)
+        follow = self._tables.edges[state.to].at(text, at, final)
+        if follow is WAIT:
+            return pos
+        if (follow is None and at < len(text)) or not self._start():
+            self._fail()
+            return pos
+        self._next(state.to, text, at)
+        return at
+
+    def _arguments(self, state: Any, text: str, pos: int, final: bool) -> int:
+        reader = self._reader
         while True:
-            pos = reader.run(text, pos)
+            out: list[str] = []
+            pos = reader.run(text, pos, out)
+            if out:
+                self.call.write(out)
             if reader.failed:
                 self._fail()
                 return pos
             if reader.done:
-                self._next(text, pos)
-                self._enter(state.to)
+                self._next(state.to, text, pos)
                 return pos
-            if reader.value is None or not reader.value.odd:
+            if not reader.odd:
                 return pos
-            pos, going = self._odd(reader.value, state.to, text, pos, final)
-            if not going:
-                return pos
-
-    def _json(self, state: JsonArguments, text: str, pos: int, final: bool) -> int:
-        value: JsonValue = self._value
-        while True:
-            if not self.started:
-                at = pos
-                while at < len(text) and text[at].isspace():
-                    at += 1
-                if at == len(text) and not final:
-                    return at
-                if text[at : at + 1] not in ("{", '"', "n"):
-                    follow = self._tables.edges[state.to].at(text, at, final)
-                    if follow is WAIT:
-                        return pos
-                    if (follow is None and at < len(text)) or not self.start():
-                        self._fail()
-                        return pos
-                    self._next(text, at)
-                    self._enter(state.to)
-                    return at
-                if not self.start():
-                    self._fail()
-                    return pos
-            out: list[str] = []
-            pos = value.run(text, pos, out)
-            self.write(out)
-            if value.done:
-                self._next(text, pos)
-                self._enter(state.to)
-                return pos
-            if not value.odd:
-                return pos
-            pos, going = self._odd(value, state.to, text, pos, final)
-            if not going:
-                return pos
-
-    def _odd(self, value: JsonValue, to: str, text: str, pos: int, final: bool) -> tuple[int, bool]:
-        """A character that JSON does not have: the end of a broken call, or part of a broken value."""
-        found = self._tables.out.at(text, pos, final)
-        if found is WAIT:
-            value.odd = False
-            return pos, False
-        if found is None:
-            out: list[str] = []
-            pos = value.skip_odd(text, pos, out)
-            self.write(out)
-            return pos, True
-        if not self.started:
-            self._fail()
-            return pos, False
-        self.warn("the call ends inside its arguments")
-        self._next(text, pos)
-        self._enter(to)
-        return pos, False
-
-    def _raw(self, state: RawValue, text: str, pos: int, final: bool) -> int:
-        edges, value = self._edges, self._value
-        assert edges is not None
-        out: list[str] = []
-        if self._fresh and pos < len(text):
-            self._fresh = False
-            if state.newline and text[pos] == "\n":
-                pos += 1
-        at, stop, taken = pos, len(text), None
-        while (hit := edges.first.search(text, at)) is not None:
-            at = hit.start()
-            end = at + 1 if state.newline and text[at] == "\n" else at
-            found = edges.at(text, end, final)
-            if found is not None and not isinstance(found, Wait):
-                found = self._legal(found, text, end, final)
+            # A character that the notation does not have: the end of a broken call, or part of a broken value.
+            found = self._tables.out.at(text, pos, final)
             if isinstance(found, Wait):
-                stop = at
-                break
+                return pos
             if found is not None:
-                stop, taken = at, found[1]
                 break
-            at += 1
-        if stop > pos:
-            value.push(text[pos:stop], out)
-        self.write(out)
-        if taken is None:
-            return stop
-        self._end_value()
-        return self._follow(taken, text, end)
-
-    def _legal(self, found: tuple[str, Edge], text: str, pos: int, final: bool) -> tuple[str, Edge] | Wait | None:
-        """The literal at `pos` ends the value only if something legal follows it."""
-        edge = found[1]
-        behind = pos + len(found[0])
-        if edge.keep:
-            # The value's own end is missing: this literal must do what it does behind one.
-            own = self._tables.edges[edge.to].at(text, pos, True)
-            if own is None or isinstance(own, Wait):
-                return None
-            edge = own[1]
-            state = self._spec.states.get(edge.to)
-            if isinstance(state, Capture):
-                return self._names_a_parameter(found, edge.to, text, behind, final)
-        elif edge.to == END:
-            return found
-        at, limit = behind, behind + _LONGEST_SPACE
-        while at < len(text) and text[at].isspace() and at < limit:
-            at += 1
-        if at == len(text):
-            return found if final else WAIT
-        ahead: tuple[str, Edge] | Wait | None = None
-        if edge.to != END:
-            ahead = self._tables.edges[edge.to].at(text, at, False)
-        if ahead is None:
-            ahead = self._tables.out.at(text, at, False)
-        if isinstance(ahead, Wait):
-            return found if final else WAIT
-        return None if ahead is None else found
-
-    def _names_a_parameter(
-        self, found: tuple[str, Edge], to: str, text: str, pos: int, final: bool
-    ) -> tuple[str, Edge] | Wait | None:
-        """Whether a parameter of the tool, not given yet, is named at `pos`."""
-        edges = self._tables.edges[to]
-        for at in range(pos, min(len(text), pos + _LONGEST_SPACE)):
-            end = edges.at(text, at, final)
-            if isinstance(end, Wait):
-                return WAIT
-            if end is not None:
-                key = text[pos:at].strip()
-                tool = self._tools.get(self.name)
-                return found if tool is not None and tool.declares(key) and key not in self._keys else None
-        return WAIT if len(text) < pos + _LONGEST_SPACE and not final else None
-
-    def _end_value(self) -> None:
-        out: list[str] = []
-        self._value.close(out)
-        self.write(out)
-        self._value = None
+            out = []
+            pos = reader.skip_odd(text, pos, out)
+            self.call.write(out)
+        if not self.call.started:
+            self._fail()
+            return pos
+        self.call.warn("the call ends inside its arguments")
+        self._next(state.to, text, pos)
+        return pos

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from parsers.quoting import quote
+
 NAMES = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 _ALIASES = {
     "str": "string",
@@ -191,10 +193,3 @@ def number(text: str) -> str | None:
         return sign + (body.lstrip("0") or "0") if body[0] == "0" else sign + body
     candidate = sign + body
     return candidate if is_json(candidate) else None
-
-
-def quote(text: str) -> str:
-    """Text as a JSON string, as it is where an encoding can carry it."""
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        return json.dumps(text)
-    return json.dumps(text, ensure_ascii=False)

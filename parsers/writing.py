@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from parsers.format import Format
-from parsers.schema import quote
+from parsers.quoting import quote
+from parsers.schema import type_of
 
 
 def write_calls(spec: Format, calls: Iterable[tuple[str, str]]) -> str:
@@ -86,7 +87,8 @@ def _raw(value: Any) -> str:
 
 def _parameter(key: str, value: Any, parts: tuple[str, str, str]) -> str:
     text = isinstance(value, str) and not isinstance(value, _Digits)
-    between = parts[1].replace("{string}", "true" if text else "false")
+    kind = "string" if text else "number" if isinstance(value, _Digits) else type_of(value)
+    between = parts[1].replace("{string}", "true" if text else "false").replace("{type}", kind)
     return parts[0] + key + between + _raw(value) + parts[2]
 
 

@@ -15,11 +15,11 @@ from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
 from node.serving.generation import Answer, Generation, check_context
-from node.serving.model import HeadModel
+from node.serving.model import HeadModel, ServedModel
 from node.serving.prompt import Prompt
 from node.serving.ring import Ring
 from node.serving.scheduler import Limits, Scheduler, SchedulerStatistics, Ticket
-from parsers import Format, Parser, ToolSpec
+from parsers import Parser, ToolSpec
 from tandem.errors import InvalidRequestError, PreconditionError, TandemError, UnavailableError
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import membership_pb2, pipeline_pb2
@@ -197,7 +197,7 @@ class PipelineHead:
         generation = Generation(
             request.generation_id,
             self.model.vocabulary,
-            _parser(request, served.format, prompt),
+            _parser(request, served, prompt),
             Answer(tuple(request.stop), stop_ids, single_call=_single_call(request)),
             len(prompt.ids),
         )
@@ -248,10 +248,10 @@ def _single_call(request: pb.GenerateRequest) -> bool:
     return request.HasField("parallel_tool_calls") and not request.parallel_tool_calls
 
 
-def _parser(request: pb.GenerateRequest, spec: Format, prompt: Prompt) -> Parser | None:
+def _parser(request: pb.GenerateRequest, served: ServedModel, prompt: Prompt) -> Parser | None:
     """The parser of a conversation; plain prompts have no markup."""
     if request.WhichOneof("prompt") != "conversation":
         return None
     tools = [ToolSpec(tool.name, tool.parameters_json or None) for tool in request.tools]
     enabled = bool(tools) and request.tool_choice.mode != pb.TOOL_CHOICE_MODE_NONE
-    return Parser(spec, tools, enabled, prompt.suffix)
+    return Parser(served.format, tools, enabled, prompt.suffix, single_tokens=served.single_tokens)

@@ -26,6 +26,8 @@ class ServedModel:
     name: str
     renderer: PromptRenderer
     format: Format
+    single_tokens: frozenset[str]
+    """The format's markers that the vocabulary has a token for: in several pieces they are only text."""
 
 
 class HeadModel:
@@ -90,7 +92,9 @@ class HeadModel:
         key = served.tool_format or guess_format(template)
         if key not in FORMATS:
             raise InvalidRequestError(f"unknown tool format {key}; known: {', '.join(sorted(FORMATS))}")
-        return ServedModel(served.name, PromptRenderer(self.tokenizer, served.chat_template), get_format(key))
+        spec = get_format(key)
+        single = frozenset(marker for marker in spec.markers if marker in self.tokenizer.added_tokens_encoder)
+        return ServedModel(served.name, PromptRenderer(self.tokenizer, served.chat_template), spec, single)
 
 
 def guess_format(template: str) -> str:

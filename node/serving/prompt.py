@@ -6,7 +6,6 @@ characters are encoded as plain text.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -91,8 +90,6 @@ class PromptRenderer:
             raise InvalidRequestError("chat_template_kwargs must be an object", param="chat_template_kwargs")
         if self._chat_template:
             variables["chat_template"] = self._chat_template
-        created = datetime.datetime.fromtimestamp(request.created_at, tz=datetime.UTC)
-        variables.setdefault("strftime_now", created.strftime)
         try:
             text = self._tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=True, tokenize=False, **variables

@@ -1,7 +1,13 @@
-"""Nemotron 3 and 3.5 Nano, Super, Ultra: as Qwen3.5."""
+"""Nemotron 3 and 3.5: as Qwen3.5; a thought is closed even where the prompt has opened none."""
 
 from dataclasses import replace
 
+from parsers.format import THINK
 from parsers.formats import qwen3_5
 
-FORMAT = replace(qwen3_5.FORMAT, key="nemotron_v3", models="Nemotron 3 and 3.5 Nano, Super, Ultra")
+FORMAT = replace(
+    qwen3_5.FORMAT,
+    key="nemotron_v3",
+    models="Nemotron 3 and 3.5 Nano, Super, Ultra",
+    thoughts=(replace(THINK, stray="head"),),
+)

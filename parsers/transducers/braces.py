@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable
 
-from parsers import schema
-from parsers.transducers.escape import escape
+from parsers.quoting import escape, quote
 from parsers.transducers.words import word
 
 _KEY, _VALUE, _STRING, _AFTER, _WORD = range(5)
@@ -16,6 +15,7 @@ _LONGEST = 1024
 class Braces:
     """One object, from its opening brace to behind its closing one. Strings stand between two `mark`s."""
 
+    failed = False
     __slots__ = ("_mark", "_stack", "_started", "_state", "_top", "_types", "_word", "done", "odd")
 
     def __init__(self, mark: str, types: Callable[[str], frozenset[str]]) -> None:
@@ -39,6 +39,7 @@ class Braces:
     def run(self, text: str, pos: int, out: list[str], final: bool = False) -> int:
         """Read on from `pos`; see the package's text."""
         end = len(text)
+        self.odd = False
         while not self.done:
             if self._state == _STRING:
                 pos = self._string(text, pos, out, final)
@@ -103,7 +104,6 @@ class Braces:
 
     def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
         """Take the odd character at `pos` as it is, so that the client sees what the model wrote."""
-        self.odd = False
         out.append(escape(text[pos]))
         return pos + 1
 
@@ -119,10 +119,11 @@ class Braces:
         self._state, self._started = _AFTER, True
 
     def _key(self, text: str, pos: int, out: list[str]) -> int:
-        hit = _KEY_END.search(text, pos)
-        if hit is None and len(text) - pos <= _LONGEST:
+        # However the text is cut, the limit falls at the same place.
+        hit = _KEY_END.search(text, pos, pos + _LONGEST)
+        if hit is None and len(text) - pos < _LONGEST:
             return -1
-        stop = len(text) if hit is None else hit.start()
+        stop = pos + _LONGEST if hit is None else hit.start()
         if stop == pos:
             self.odd = True
             return pos
@@ -132,7 +133,7 @@ class Braces:
         self._separate(out)
         if len(self._stack) == 1:
             self._top = key
-        out.append(schema.quote(key) + ": ")
+        out.append(quote(key) + ": ")
         self._state = _VALUE
         # The value that follows is no neighbour of the key.
         self._started = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from parsers import schema
+from parsers.quoting import quote
 from parsers.transducers.raw_text import RawText
 
 _LONGEST = 256
@@ -25,6 +25,7 @@ class _Element:
 class Elements:
     """The members of one call, up to the tag that closes it."""
 
+    failed = False
     __slots__ = ("_close", "_mark", "_open", "_types", "done", "odd")
 
     def __init__(self, mark: str, close: str, types: Callable[[tuple[str, ...]], frozenset[str]]) -> None:
@@ -103,7 +104,7 @@ class Elements:
         out.append(", " if top.count else opening)
         top.count += 1
         if top.kind == _OBJECT:
-            out.append(schema.quote(name) + ": ")
+            out.append(quote(name) + ": ")
         path = (*top.path, "[]" if top.kind == _ARRAY else name)
         self._open.append(_Element(name, path, self._types(path)))
         return True
@@ -116,6 +117,11 @@ class Elements:
             out.append("]" if top.count else "[]")
         else:
             out.append("}" if top.count else "{}")
+
+    def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
+        """There are no odd characters here: all text is some element's."""
+        del text, out
+        return pos
 
     def finish(self, out: list[str]) -> None:
         """The text is over: close what is open."""

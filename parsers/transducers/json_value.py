@@ -2,7 +2,7 @@
 
 import re
 
-from parsers.schema import quote
+from parsers.quoting import quote
 
 _IN_STRING = re.compile(r'["\\]')
 # Everything that cannot stand between the strings of a JSON container, and what opens, closes or quotes.
@@ -21,6 +21,7 @@ class JsonValue:
     `skip_odd` to take the character as part of the value.
     """
 
+    failed = False
     __slots__ = ("_held", "_mode", "_scalars", "_stack", "done", "in_string", "odd", "unwrap")
 
     def __init__(self, unwrap: bool = False) -> None:
@@ -35,6 +36,7 @@ class JsonValue:
 
     def run(self, text: str, pos: int, out: list[str]) -> int:
         """Read on from `pos`; see the package's text."""
+        self.odd = False
         if self._mode == _BODY:
             return self._body(text, pos, out)
         if self._mode == _SCALAR:
@@ -61,7 +63,6 @@ class JsonValue:
 
     def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
         """Take the odd character at `pos` as part of the value."""
-        self.odd = False
         out.append(text[pos])
         return pos + 1
 

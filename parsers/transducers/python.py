@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from parsers import schema
-from parsers.transducers.escape import escape
+from parsers.quoting import escape, quote
 from parsers.transducers.words import word
 
 _WORD_END = re.compile(r"[\s,:=()\[\]{}'\"<]")
@@ -45,6 +44,7 @@ class PythonLiteral:
 
     def run(self, text: str, pos: int, out: list[str]) -> int:
         """Read on from `pos`; see the package's text."""
+        self.odd = False
         while not self.done:
             if self.state == _STRING:
                 stop = self._string(text, pos, out)
@@ -72,7 +72,6 @@ class PythonLiteral:
 
     def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
         """Take the odd character at `pos` as it is, so that the client sees what the model wrote."""
-        self.odd = False
         out.append(escape(text[pos]))
         return pos + 1
 
@@ -143,7 +142,7 @@ class PythonLiteral:
 
     def _value(self, value: str, out: list[str]) -> None:
         self._separate(out)
-        out.append(schema.quote(value) if self._key and value[:1] != '"' else value)
+        out.append(quote(value) if self._key and value[:1] != '"' else value)
         self._ended()
 
     def _end_word(self, text: str, pos: int, out: list[str]) -> int:
@@ -157,10 +156,9 @@ class PythonLiteral:
 
     def _open_string(self, text: str, pos: int, out: list[str], joined: bool = False) -> int:
         char = text[pos]
-        if pos + 2 >= len(text) and text[pos:] in (char, char * 2):
+        if text[pos:] in (char, char * 2):
             # Too short to tell '' from '''.
-            if len(text) - pos == 1 or text[pos + 1] == char:
-                return -1
+            return -1
         self._quote = char * 3 if text.startswith(char * 3, pos) else char
         if not joined:
             self._separate(out)
@@ -228,6 +226,7 @@ class PythonArguments:
     Arguments without a name get those of the tool's parameters in their order.
     """
 
+    failed = False
     __slots__ = ("_count", "_names", "_types", "done", "value")
 
     def __init__(self, types: Callable[[str], frozenset[str]], names: Sequence[str]) -> None:
@@ -269,18 +268,19 @@ class PythonArguments:
             if text[pos] == ")":
                 self._close(out)
                 return pos + 1
-            hit = _WORD_END.search(text, pos)
-            if hit is None and end - pos <= _LONGEST:
+            # However the text is cut, the limits fall at the same places.
+            hit = _WORD_END.search(text, pos, pos + _LONGEST)
+            if hit is None and end - pos < _LONGEST:
                 return pos
-            stop = end if hit is None else hit.start()
+            stop = pos + _LONGEST if hit is None else hit.start()
             behind = stop
-            while behind < end and text[behind].isspace():
+            while behind < end and behind < stop + _LONGEST and text[behind].isspace():
                 behind += 1
-            if behind == end and hit is not None and end - pos <= _LONGEST:
+            if behind == end and behind < stop + _LONGEST:
                 return pos
             named = stop > pos and text[behind : behind + 1] == "="
             key = text[pos:stop] if named else self._names[self._count] if self._count < len(self._names) else ""
-            out.append(("{" if not self._count else ", ") + schema.quote(key or f"argument{self._count + 1}") + ": ")
+            out.append(("{" if not self._count else ", ") + quote(key or f"argument{self._count + 1}") + ": ")
             self.value = PythonLiteral(self._types(key))
             if named:
                 pos = behind + 1

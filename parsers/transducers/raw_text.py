@@ -1,7 +1,7 @@
 """The raw text of one parameter, as JSON of the type that the schema gives it."""
 
 from parsers import schema
-from parsers.transducers.escape import escape
+from parsers.quoting import escape
 from parsers.transducers.python import PythonLiteral
 
 _CONTAINERS = frozenset({"object", "array"})
@@ -12,7 +12,7 @@ _NULLABLE = frozenset({"string", "null"})
 class RawText:
     """Takes a value's text in pieces (`push`), then its end (`close`); strings and containers stream."""
 
-    __slots__ = ("_held", "_literal", "_rest", "_types", "_undecided", "plain")
+    __slots__ = ("_held", "_literal", "_overflows", "_rest", "_types", "_undecided", "plain")
 
     def __init__(self, types: frozenset[str], kind: str) -> None:
         if kind == "string":
@@ -26,6 +26,8 @@ class RawText:
         self._undecided = True
         self._literal: PythonLiteral | None = None
         self._rest = ""
+        # There is text behind the container.
+        self._overflows = False
 
     @property
     def blank(self) -> bool:
@@ -47,7 +49,7 @@ class RawText:
         types = self._types
         if types == {"string"}:
             self._stream(out)
-        elif types <= _CONTAINERS:
+        elif "string" not in types and types & _CONTAINERS:
             text = "".join(self._held).lstrip()
             self._held = [text] if text else []
             if text:
@@ -78,9 +80,11 @@ class RawText:
             pos = literal.run(text, literal.skip_odd(text, pos, out), out)
         self._rest = text[pos:]
         if literal.done:
-            if self._rest.strip():
-                out.append(self._rest)
             self._rest = ""
+            behind = text[pos:] if self._overflows else text[pos:].lstrip()
+            if behind:
+                self._overflows = True
+                out.append(behind)
 
     def close(self, out: list[str]) -> None:
         """The value is over."""

@@ -1,6 +1,7 @@
 """Bare words of loose notations as JSON: numbers, truth values, nothing; anything else is a string."""
 
 from parsers import schema
+from parsers.quoting import quote
 
 _CONSTANTS = {"true": "true", "false": "false", "none": "null", "null": "null", "nil": "null"}
 
@@ -9,11 +10,11 @@ def word(text: str, types: frozenset[str]) -> str:
     """The word as JSON. Where the schema allows only strings it is one."""
     text = text.strip()
     if types == {"string"}:
-        return schema.quote(text)
+        return quote(text)
     constant = _CONSTANTS.get(text.lower())
     if constant is not None:
         return constant
-    return number(text) or schema.quote(text)
+    return number(text) or quote(text)
 
 
 def number(text: str) -> str | None:

@@ -28,7 +28,15 @@ TOOLS = [
                     "tags": {"type": "array", "items": {"type": "string"}},
                     "edits": {"type": "array", "items": {"type": "object"}},
                 },
-                "$defs": {"config": {"type": "object"}},
+                "$defs": {
+                    "config": {
+                        "type": "object",
+                        "properties": {
+                            "a": {"properties": {"b": {"items": {"anyOf": [{"type": "integer"}, {"type": "object"}]}}}},
+                            "e": {"type": "boolean"},
+                        },
+                    }
+                },
             }
         ),
     ),

@@ -13,8 +13,9 @@ TOOLS = [{"type": "function", "function": {"name": "ping", "parameters": {"type"
 def run(lines: list[str], *options: str) -> list[dict[str, object]]:
     # -S: nothing that is installed can be imported.
     command = [sys.executable, "-S", "-m", "parsers", *options]
-    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stderr == ""
+    given = "\n".join(lines).encode("utf-8", "surrogateescape")
+    done = subprocess.run(command, input=given, capture_output=True, cwd=ROOT, timeout=60)
+    assert done.stderr == b""
     assert done.stdout.isascii()
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -25,7 +26,7 @@ def test_text_chunks_and_pieces_give_one_answer_and_bad_lines_only_their_error()
         json.dumps({**base, "text": "Ça va. " + CALL}),
         json.dumps({**base, "chunks": list("Ça va. " + CALL)}),
         json.dumps({**base, "pieces": [["Ça va. ", 1, False], ["<tool_call>", 2, True], [CALL[11:], None, False]]}),
-        "no json",
+        '"\udcff"',
         json.dumps({"format": "nobody", "text": ""}),
         json.dumps({"format": "nobody", "family": "hermes", "tools": TOOLS, "text": CALL}),
         json.dumps({**base, "tools": [], "text": CALL}),

@@ -1,0 +1,59 @@
+"""Hunyuan Hy3: GLM's pairs in a section of calls; released tokens carry the suffix `:opensource`."""
+
+from parsers.format import END, Capture, Edge, Expect, Format, RawValue, Thought, Wire
+
+_S = ":opensource"
+
+FORMAT = Format(
+    key="hy_v3",
+    models="Hunyuan Hy3",
+    openers={"<tool_calls>": "call", f"<tool_calls{_S}>": "call", "<tool_call>": "name", f"<tool_call{_S}>": "name"},
+    states={
+        "call": Expect(
+            (
+                Edge("<tool_call>", "name"),
+                Edge(f"<tool_call{_S}>", "name"),
+                Edge("</tool_calls>", END),
+                Edge(f"</tool_calls{_S}>", END),
+            ),
+            otherwise="end",
+        ),
+        "name": Capture(
+            "name", (Edge("<tool_sep>", "parameters", do="start"), Edge(f"<tool_sep{_S}>", "parameters", do="start"))
+        ),
+        "parameters": Expect(
+            (
+                Edge("<arg_key>", "key"),
+                Edge(f"<arg_key{_S}>", "key"),
+                Edge("</tool_call>", "call", do="finish"),
+                Edge(f"</tool_call{_S}>", "call", do="finish"),
+                Edge("</tool_calls>", END),
+                Edge(f"</tool_calls{_S}>", END),
+            )
+        ),
+        "key": Capture("key", (Edge("</arg_key>", "between"), Edge(f"</arg_key{_S}>", "between"))),
+        "between": Expect((Edge("<arg_value>", "value"), Edge(f"<arg_value{_S}>", "value"))),
+        "value": RawValue(
+            (
+                Edge("</arg_value>", "parameters"),
+                Edge(f"</arg_value{_S}>", "parameters"),
+                Edge("</tool_call>", "parameters", keep=True),
+                Edge(f"</tool_call{_S}>", "parameters", keep=True),
+            )
+        ),
+    },
+    thoughts=(Thought("<think>", "</think>"), Thought(f"<think{_S}>", f"</think{_S}>")),
+    ends=("<｜hy_eos｜>", f"<｜hy_eos{_S}｜>", "<|eos|>"),
+    wire=Wire(
+        head="<tool_call>",
+        middle="<tool_sep>\n",
+        tail="</tool_call>\n",
+        opening="<tool_calls>\n",
+        closing="</tool_calls>",
+        style="parameters",
+        parameter=("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
+        trigger="<tool_calls>",
+        result="<tool_response>\n{result}\n</tool_response>\n",
+    ),
+    signs=("<tool_sep", "<arg_key"),
+)

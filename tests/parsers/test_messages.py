@@ -1,0 +1,88 @@
+"""Formats of messages with headers: channels, recipients, and what models make of them."""
+
+import pytest
+
+from parsers import get_format
+from parsers.events import CallStart
+from tests.parsers.reading import events_of, read
+
+HARMONY = get_format("gpt_oss")
+CALL = '{"count": 1}<|call|>'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<|channel|>commentary to=functions.update <|constrain|>json<|message|>",
+        " to=functions.update<|channel|>commentary json<|message|>",
+        "<|channel|>commentary to=functions.update<|message|>",
+        "<|channel|>analysis to=functions.update code<|message|>",
+        "<|start|>assistant to=functions.update<|channel|>commentary<|constrain|>json<|message|>",
+        "<|start|>assistant<|channel|>commentary? to=functions.update <|constrain|>json<|message|>",
+        "<|channel|>commentary to=update<|message|>",
+    ],
+)
+def test_a_message_to_a_function_is_a_call(header: str) -> None:
+    for text in (header + CALL, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant" + header + CALL):
+        for pieces in ([text], list(text)):
+            answer = read(HARMONY, pieces)
+            assert (answer.calls, answer.content) == ([("update", '{"count": 1}')], "")
+
+
+def test_channels() -> None:
+    text = (
+        "<|channel|>analysis<|message|>Think.<|end|><|start|>assistant<|channel|>commentary<|message|>I will look."
+        "<|end|><|start|>assistant<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}<|end|>"
+        "<|start|>assistant<|channel|>commentary to=functions.update <|constrain|>json<|message|>" + CALL
+    )
+    answer = read(HARMONY, list(text))
+    assert (answer.reasoning, answer.content) == ("Think.", "I will look.")
+    assert answer.calls == [("ping", "{}"), ("update", '{"count": 1}')]
+    answer = read(HARMONY, list("<|channel|>final<|message|>Done <b>.<|return|>"))
+    assert (answer.content, answer.finish) == ("Done <b>.", "stop")
+
+
+def test_without_tools_messages_to_people_are_still_read() -> None:
+    text = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Done.<|return|>"
+    answer = read(HARMONY, list(text), tools=[])
+    assert (answer.reasoning, answer.content) == ("Hm.", "Done.")
+    call = "<|channel|>commentary to=functions.update<|message|>{}"
+    assert read(HARMONY, call, tools=[]).content == call
+
+
+def test_the_prompt_may_have_opened_the_thought() -> None:
+    answer = read(
+        HARMONY,
+        " more.<|end|><|start|>assistant<|channel|>final<|message|>Done.",
+        prompt_suffix="<|start|>assistant<|channel|>analysis<|message|>Some",
+    )
+    assert (answer.reasoning, answer.content) == (" more.", "Done.")
+
+
+def test_a_broken_header_is_text() -> None:
+    assert read(HARMONY, "<|channel|>final", end="length").content == "<|channel|>final"
+
+
+def test_muse_recipients() -> None:
+    block = '<atem:function_calls>\n<atem:invoke name="update">\n<atem:parameter name="count">1</atem:parameter>\n'
+    thought = " to=self<|message|>Hm.<|eom|><|start|>assistant to=update<|message|>"
+    text = f"{thought}{block}</atem:invoke>\n</atem:function_calls>"
+    answer = read(get_format("muse"), list(text + "<|eom|><|start|>assistant to=user<|message|>There.<|eot|>"))
+    assert (answer.reasoning, answer.calls, answer.content) == ("Hm.", [("update", '{"count": 1}')], "There.")
+
+
+def test_functionary_recipients() -> None:
+    functionary = get_format("functionary_v32")
+    answer = read(functionary, list('all\nHello.\n>>>update\n{"count": 1}>>>ping\n{}'), prompt_suffix=">>>")
+    assert (answer.content, answer.calls) == ("Hello.", [("update", '{"count": 1}'), ("ping", "{}")])
+    assert read(functionary, list("all\n>>> 1 + 1\n2")).content == ">>> 1 + 1\n2"
+
+
+def test_identifiers_in_the_text() -> None:
+    kimi = (
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:7<|tool_call_argument_begin|>{}<|tool_call_end|>"
+    )
+    mistral = "[TOOL_CALLS]ping[CALL_ID]abc123456[ARGS]{}"
+    for key, text, expected in (("kimi_k2", kimi, "functions.ping:7"), ("mistral", mistral, "abc123456")):
+        starts = [event for event in events_of(get_format(key), list(text)) if isinstance(event, CallStart)]
+        assert [(event.name, event.call_id) for event in starts] == [("ping", expected)]
