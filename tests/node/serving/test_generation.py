@@ -1,0 +1,149 @@
+"""Tokens to events: numbered, with every token id, whatever the pieces are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from running_paths import DEMO
+
+from node.engine.head import Sample
+from node.engine.sampling import TokenLogprobs
+from node.engine.tokenizer import load_tokenizer
+from node.serving.generation import Answer, Generation, call_id_for, check_context
+from node.serving.pieces import Vocabulary
+from parsers import Parser, ToolSpec, get_format
+from tandem.errors import ContextOverflowError, OverloadedError
+from tandem.v1 import generation_pb2 as pb
+
+TOKENIZER: Any = load_tokenizer(DEMO)
+VOCABULARY = Vocabulary(TOKENIZER)
+END = TOKENIZER.convert_tokens_to_ids("<|im_end|>")
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+TOOLS = [ToolSpec("get_weather", '{"type": "object", "properties": {"city": {"type": "string"}}}')]
+
+
+async def events(
+    text: str,
+    *,
+    stops: tuple[str, ...] = (),
+    single_call: bool = False,
+    plain: bool = False,
+    limit: int = 10_000,
+    end: bool = True,
+) -> list[pb.GenerationEvent]:
+    """Everything that one answer gives."""
+    parser = None if plain else Parser(get_format("hermes"), TOOLS)
+    answer = Answer(stops, frozenset({END}), single_call=single_call)
+    generation = Generation("0123456789abcdef01234567", VOCABULARY, parser, answer, 5)
+    generation.accepted("pipe", [1, 2, 3, 4, 5])
+    ids = TOKENIZER.encode(text, add_special_tokens=False) + ([END] if end else [])
+    for count, token in enumerate(ids[:limit], start=1):
+        last = token == END or count == limit or count == len(ids)
+        logprobs = TokenLogprobs(-0.5, ((token, -0.5),))
+        if not generation.on_sample(Sample(1, token, logprobs, last)):
+            break
+    found = [event async for ready in generation.events() for event in ready]
+    assert [event.sequence for event in found] == list(range(len(found)))
+    assert found[0].HasField("accepted") and found[0].accepted.prompt_tokens == 5
+    assert all(len(event.logprobs) == len(event.token_ids) for event in found)
+    assert sum(event.HasField("finished") for event in found) == 1 and found[-1].HasField("finished")
+    assert found[-1].finished.completion_tokens == sum(len(event.token_ids) for event in found)
+    return found
+
+
+def content(found: list[pb.GenerationEvent]) -> str:
+    return "".join(event.content for event in found)
+
+
+async def test_text_comes_as_it_was_written() -> None:
+    found = await events("Hello, wörld 👍!")
+    assert content(found) == "Hello, wörld 👍!"
+    assert found[-1].finished.reason == pb.FINISH_REASON_STOP
+    ids = [token for event in found for token in event.token_ids]
+    assert ids == [*TOKENIZER.encode("Hello, wörld 👍!", add_special_tokens=False), END]
+
+
+async def test_a_call_is_started_streamed_and_ended() -> None:
+    found = await events(f"Sure.\n{CALL}")
+    assert content(found) == "Sure."
+    (start,) = [event.tool_call_start for event in found if event.HasField("tool_call_start")]
+    assert (start.index, start.name) == (0, "get_weather")
+    assert start.tool_call_id == call_id_for("0123456789abcdef01234567", 0)
+    deltas = [event.tool_call_arguments.arguments_delta for event in found if event.HasField("tool_call_arguments")]
+    assert "".join(deltas) == '{"city": "Paris"}' and len(deltas) > 3
+    (end,) = [event.tool_call_end for event in found if event.HasField("tool_call_end")]
+    assert end.tool_call.arguments_json == '{"city": "Paris"}' and not end.warning
+    assert found[-1].finished.reason == pb.FINISH_REASON_TOOL_CALLS
+
+
+async def test_reasoning_is_told_apart_and_counted() -> None:
+    found = await events("<think>\nhm, hm\n</think>\n\nYes.")
+    assert "".join(event.reasoning for event in found) == "hm, hm"
+    assert content(found) == "Yes."
+    assert 0 < found[-1].finished.reasoning_tokens < found[-1].finished.completion_tokens
+
+
+async def test_only_one_call_where_one_was_asked_for() -> None:
+    found = await events(f"{CALL}\n{CALL}", single_call=True)
+    assert sum(event.HasField("tool_call_start") for event in found) == 1
+    assert sum(event.HasField("tool_call_end") for event in found) == 1
+    assert sum(event.HasField("tool_call_start") for event in await events(f"{CALL}\n{CALL}")) == 2
+
+
+async def test_a_stop_string_ends_the_text_across_tokens_and_never_a_call() -> None:
+    found = await events("one two three", stops=("o th",))
+    assert content(found) == "one tw"
+    assert (found[-1].finished.reason, found[-1].finished.stop) == (pb.FINISH_REASON_STOP, "o th")
+    found = await events(CALL, stops=("Paris", "city"))
+    assert found[-1].finished.reason == pb.FINISH_REASON_TOOL_CALLS
+
+
+async def test_text_held_for_a_stop_string_comes_before_a_call_and_at_the_end() -> None:
+    assert content(await events("wait for Obs", stops=("Observation:",))) == "wait for Obs"
+    found = await events(f"Obs{CALL}", stops=("Observation:",))
+    kinds = [event.WhichOneof("event") for event in found]
+    assert content(found) == "Obs" and kinds.index("content") < kinds.index("tool_call_start")
+
+
+async def test_the_limit_in_the_middle_of_a_call() -> None:
+    found = await events(CALL, limit=14, end=False)
+    assert found[-1].finished.reason == pb.FINISH_REASON_LENGTH
+    deltas = [event.tool_call_arguments.arguments_delta for event in found if event.HasField("tool_call_arguments")]
+    assert '{"city": "Paris"}'.startswith("".join(deltas))
+
+
+async def test_markup_is_text_in_plain_completions() -> None:
+    assert content(await events(CALL, plain=True)) == CALL
+
+
+async def test_a_failure_ends_it_in_band_and_nothing_follows() -> None:
+    answer = Answer((), frozenset({END}), single_call=False)
+    generation = Generation("g", VOCABULARY, None, answer, 5)
+    generation.on_failure(OverloadedError("full", retry_after=7))
+    generation.on_failure(OverloadedError("again"))
+    generation.on_prefill(3)
+    assert not generation.on_sample(Sample(1, 50, None, True))
+    (event,) = [event async for ready in generation.events() for event in ready]
+    assert (event.failed.code, event.failed.retry_after_seconds) == ("rate_limit_exceeded", 7)
+
+
+async def test_somebody_else_cancels() -> None:
+    generation = Generation("g", VOCABULARY, None, Answer((), frozenset(), single_call=False), 5)
+    generation.cancelled()
+    (event,) = [event async for ready in generation.events() for event in ready]
+    assert event.finished.reason == pb.FINISH_REASON_CANCELLED
+
+
+def test_call_ids_are_long_and_their_own() -> None:
+    ids = {call_id_for(f"{head}-4f3c2b1a", index) for head in ("aaaaaaaaaaaa", "bbbbbbbbbbbb") for index in range(3)}
+    assert len(ids) == 6 and all(len(each) >= 17 for each in ids)
+
+
+def test_the_context_is_checked_with_both_figures() -> None:
+    assert check_context(10, None, 100) == 90
+    assert check_context(10, 90, 100) == 90
+    for prompt, asked in ((100, None), (10, 91), (200, 5)):
+        with pytest.raises(ContextOverflowError) as refused:
+            check_context(prompt, asked, 100)
+        assert str(prompt) in refused.value.message and "100" in refused.value.message
