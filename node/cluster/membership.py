@@ -95,7 +95,8 @@ class Membership:
         self._refused_since: dict[str, float] = {}
         self._group: asyncio.TaskGroup | None = None
         self._failure: asyncio.Future[None] | None = None
-        self._leaving = False
+        self._joiners: list[asyncio.Task[None]] = []
+        self.leaving = False
 
     @property
     def node_id(self) -> str:
@@ -111,24 +112,18 @@ class Membership:
         the cluster then.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        self._leaving = False
+        self.leaving = False
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._publish()
                 group.create_task(self._watch_clock())
-                group.create_task(self._follow_hints())
+                self._joiners = [group.create_task(self._follow_hints())]
                 for address in self._hints.peers:
-                    group.create_task(
-                        introduce(
-                            address,
-                            self,
-                            self._hints,
-                            live=self._view.live,
-                            changed=self._changed,
-                            timing=self._timing,
-                        )
+                    meeting = introduce(
+                        address, self, self._hints, live=self._view.live, changed=self._changed, timing=self._timing
                     )
+                    self._joiners.append(group.create_task(meeting))
                 try:
                     await self._failure
                 except asyncio.CancelledError:
@@ -140,7 +135,7 @@ class Membership:
                 raise
             raise _first(conflicts) from None
         finally:
-            self._leaving = True
+            self.leaving = True
             self._group = None
             self._peers.clear()
             self._changed.ring()
@@ -153,7 +148,7 @@ class Membership:
     async def watch(self) -> AsyncIterator[Topology]:
         """The view as it is, then again after each change; who reads slowly gets the newest. Ends when ``run`` does."""
         version = -1
-        while not self._leaving:
+        while not self.leaving:
             seen = self._changed.rings
             topology = self.topology()
             if topology.version != version:
@@ -194,7 +189,7 @@ class Membership:
         Raises ``ConflictError`` for an id that is in use, ``PreconditionError`` for another cluster or version, for a
         node that nobody could dial, and (code ``fenced``) for an incarnation that was declared lost.
         """
-        if self._group is None or self._leaving:
+        if self._group is None or self.leaving:
             raise self._not_running()
         try:
             await self._gatekeeper.check(request, caller)
@@ -234,7 +229,7 @@ class Membership:
             return
         node_id = first.node.node_id
         fenced = self._view.fenced(node_id)
-        if self._leaving or not (fenced or self.hear(first)):
+        if self.leaving or not (fenced or self.hear(first)):
             raise PreconditionError("heartbeats are for members: join first")
         ending: Ending | None = Ending.REFUSED if fenced else None
         if not fenced:
@@ -272,7 +267,7 @@ class Membership:
     def hear(self, beat: HeartbeatRequest) -> bool:
         """Takes a beat; False when its sender is no member."""
         before, _ = self._view.beats(beat.node.node_id)
-        if self._leaving or not self._view.hear(beat):
+        if self.leaving or not self._view.hear(beat):
             return False
         if before != beat.node.incarnation:
             logger.info("node %s began anew", beat.node.name)
@@ -311,7 +306,7 @@ class Membership:
         One of the two has to yield: the one that sees fewer members besides, else the one that was not aware of it,
         else the one with the greater id.
         """
-        if incarnation != self._identity.incarnation:
+        if self.leaving or incarnation != self._identity.incarnation:
             return
         theirs = sum(node.state != NODE_STATE_LOST for node in error.topology.nodes)
         mine = 1 + sum(node.node_id != node_id for node in self._view.members())
@@ -448,15 +443,20 @@ class Membership:
 
     async def _say_goodbye(self) -> None:
         """Tells every member that this node leaves; those that do not answer in time will notice."""
-        self._leaving = True
+        self.leaving = True
+        # A join under way would arrive after the goodbye. The streams go on until everybody knows.
+        joining = [*self._joiners, *(task for peer, task in self._peers.values() if peer.dialling)]
+        for task in joining:
+            task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.goodbye):
+                await asyncio.gather(*joining, return_exceptions=True)
                 await asyncio.gather(*(self._leave_to(node.node_id) for node in self._view.members()))
 
     async def _leave_to(self, node_id: str) -> None:
-        peer = self._peer(node_id)
-        if peer.connection is not None:
-            await self._leave_by(peer.connection.channel)
+        connection = self._peers[node_id][0].connection if node_id in self._peers else None
+        if connection is not None:
+            await self._leave_by(connection.channel)
             return
 
         async def by(address: str) -> None:

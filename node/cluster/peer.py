@@ -34,6 +34,10 @@ class Host(Protocol):
         """Its id."""
 
     @property
+    def leaving(self) -> bool:
+        """Whether it joins nobody any more."""
+
+    @property
     def news(self) -> Bell:
         """Rings when a beat should go out at once."""
 
@@ -91,6 +95,7 @@ class Peer:
     def __init__(self, node_id: str, host: Host, timing: Timing) -> None:
         self.node_id = node_id
         self.connection: Connection | None = None
+        self.dialling = False
         self._host = host
         self._timing = timing
         self._poked = Bell()
@@ -112,12 +117,15 @@ class Peer:
         self.poke()
 
     async def run(self) -> None:
-        """Dials, beats, and dials again, for ever. Cancelling closes the channel."""
+        """Dials, beats, and dials again, until this node leaves. Cancelling closes the channel."""
         backoff = Backoff(self._timing)
         try:
-            while True:
+            while not self._host.leaving:
                 seen = self._poked.rings
-                if await self._dial():
+                self.dialling = True
+                reached = await self._dial()
+                self.dialling = False
+                if reached:
                     began = time.monotonic()
                     await self._stay()
                     if time.monotonic() - began > _SETTLED:

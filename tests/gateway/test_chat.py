@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import Gateway
+from gateway_harness import Gateway
 from scripted_cluster import ScriptedNode, call, content, failed, finished, reasoning, say
 
 from tandem.v1 import generation_pb2

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Gateway, Start, chat_body
+from gateway_harness import Gateway, Start, chat_body
 from scripted_cluster import ScriptedNode, content, node, pipeline, say, until
 
 from gateway.limits import Limits

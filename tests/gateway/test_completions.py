@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Gateway
+from gateway_harness import Gateway
 from scripted_cluster import ScriptedNode, accepted, content, finished, logprobs_of, reasoning, say
 
 from tandem.v1 import generation_pb2

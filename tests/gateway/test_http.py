@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from conftest import NAMES, Gateway, Start, chat_body
+from gateway_harness import NAMES, Gateway, Start, chat_body
 from scripted_cluster import ScriptedNode, pipeline, until
 
 from gateway.limits import Limits

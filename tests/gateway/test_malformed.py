@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Gateway, chat_body
+from gateway_harness import Gateway, chat_body
 from scripted_cluster import HELLO, ScriptedNode
 
 from tandem.errors import InvalidRequestError

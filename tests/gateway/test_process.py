@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import Gateway
+from gateway_harness import Gateway
 from scripted_cluster import ScriptedNode
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TANDEM_")}

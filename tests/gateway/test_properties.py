@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Gateway, chat_body
+from gateway_harness import Gateway, chat_body
 from scripted_cluster import Event, ScriptedNode, call, content, finished, logprobs_of
 
 from gateway.openai.properties import CHAT, COMPLETIONS, Properties

@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from conftest import Gateway, Start
+from gateway_harness import Gateway, Start
 from scripted_cluster import ScriptedNode, call, content, finished, logprobs_of, reasoning, say
 
 from tandem.v1 import generation_pb2

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from conftest import Gateway, Start, chat_body
+from gateway_harness import Gateway, Start, chat_body
 from scripted_cluster import ScriptedNode, accepted, content, finished, pipeline, say, until
 
 from gateway.limits import Limits

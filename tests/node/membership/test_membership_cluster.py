@@ -11,7 +11,10 @@ import grpc
 import pytest
 from grpc import aio
 
+from node.cluster.dial import FencedError
 from node.cluster.identity import Identity
+from node.cluster.local import LocalNode, LocalState
+from node.cluster.timing import Timing
 from tandem import rpc
 from tandem.errors import ConflictError, NotFoundError, UnavailableError
 from tandem.v1.membership_pb2 import (
@@ -24,9 +27,11 @@ from tandem.v1.membership_pb2 import (
     HeartbeatRequest,
     JoinRequest,
     Node,
+    NodeCapabilities,
     Pipeline,
     ProbeLinkRequest,
     Stage,
+    Topology,
     WatchTopologyRequest,
 )
 from tandem.v1.membership_pb2_grpc import MembershipServiceStub
@@ -214,6 +219,7 @@ class Cable:
         self.target = target
         self.whole = True
         self._writers: set[asyncio.StreamWriter] = set()
+        self._served: set[asyncio.Task[None]] = set()
 
     async def lay(self) -> str:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -225,17 +231,24 @@ class Cable:
             writer.transport.abort()
 
     async def remove(self) -> None:
-        self.cut()
         self._server.close()
-        await asyncio.sleep(0.05)
+        # Connections that were being accepted come up a little later.
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            self.cut()
+            await asyncio.gather(*self._served)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._served.add(task)
+        self._writers.add(writer)
         if not self.whole or self.target is None:
             writer.transport.abort()
             return
         host, port = self.target.rsplit(":", 1)
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        self._writers |= {writer, far_writer}
+        self._writers.add(far_writer)
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         finally:
@@ -327,10 +340,13 @@ async def test_a_pipeline_shows_everywhere_and_says_what_is_missing(
     )
     for member in (a, b):
         member.tell(pipelines=(pipeline,))
-    await until(lambda: [each.state for each in c.membership.topology().pipelines] == [PIPELINE_STATE_READY])
+
+    def states(member: Any) -> list[int]:
+        return [each.state for each in member.membership.topology().pipelines]
+
+    await until(lambda: states(c) == [PIPELINE_STATE_READY])
     await b.die(monkeypatch)
-    await until(lambda: c.membership.topology().pipelines[0].state == PIPELINE_STATE_DEGRADED, "degraded at c")
-    await until(lambda: a.membership.topology().pipelines[0].state == PIPELINE_STATE_DEGRADED, "degraded at a")
+    await until(lambda: states(a) == states(c) == [PIPELINE_STATE_DEGRADED], "degraded at both")
     assert "stage 1 (layers 2 to 5): node b is lost since" in c.membership.topology().pipelines[0].reason
 
 
@@ -392,3 +408,71 @@ async def test_an_id_in_use_is_found_free_when_its_owner_is_silent(start: Any) -
         assert refusal.value.code() is grpc.StatusCode.ALREADY_EXISTS
         beating.cancel()
         await asyncio.wait([beating])
+
+
+async def test_who_was_cut_off_does_not_fence_the_others(start: Any, until: Any) -> None:
+    a = await start("a")
+    b = await start("b", a.address)
+    c = await start("c", a.address)
+    members = (a, b, c)
+    await until(lambda: all(member.alive() == ALL for member in members))
+    alone = FencedError("c was declared lost", Topology(nodes=[a.membership.node(a.node_id)]))
+    c.membership.fenced(a.node_id, alone, c.identity.incarnation - 1)
+    assert c.seen()["a"] == NODE_STATE_ALIVE
+    c.membership.fenced(a.node_id, alone, c.identity.incarnation)
+    assert c.seen()["a"] == NODE_STATE_LOST
+    assert "cut off" in c.state_reason("a")
+    await until(lambda: a.fenced and all(member.alive() == ALL for member in members), "a yields")
+    await asyncio.sleep(0.5)
+    assert [len(member.fenced) for member in members] == [1, 0, 0]
+
+
+async def test_who_is_refused_for_long_yields_in_the_end(
+    start: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await start("a")
+    b = await start("b", a.address)
+    c = await start("c", a.address)
+    await until(lambda: all(member.alive() == ALL for member in (a, b, c)))
+    before = c.identity.incarnation
+    alone = FencedError("c was declared lost", Topology(nodes=[a.membership.node(a.node_id)]))
+    monkeypatch.setattr(c.membership, "_timing", Timing(stubborn=0.0))
+    c.membership.fenced(a.node_id, alone, before)
+    assert c.fenced == ["c was declared lost"]
+    assert c.identity.incarnation > before
+    await until(lambda: all(member.alive() == ALL for member in (a, b, c)), "all met again")
+
+
+def test_addresses_count_when_two_looks_agree(fake_time: Any, tmp_path: Path) -> None:
+    hosts = ["10.0.0.1"]
+    with Identity(tmp_path) as identity:
+        local = LocalNode(
+            identity=identity,
+            name="a",
+            version="0.1.0",
+            endpoints=lambda: [Endpoint(host=host, port=1) for host in hosts],
+            state=lambda: LocalState(NodeCapabilities(), NODE_STATE_ALIVE, "", 0, 0, ()),
+            clock=fake_time.clock,
+            timing=Timing(interfaces=5),
+        )
+
+        def later() -> bool:
+            fake_time.now += 5
+            return local.look()
+
+        def told() -> list[str]:
+            return [each.host for each in local.beat().node.endpoints]
+
+        assert not later()
+        hosts[:] = ["10.0.0.1", "10.0.0.2"]
+        assert not local.look()
+        assert not later()
+        assert later()
+        assert told() == ["10.0.0.1", "10.0.0.2"]
+        hosts[:] = ["127.0.0.1"]
+        assert not later()
+        assert not later()
+        assert told() == ["10.0.0.1", "10.0.0.2"]
+        hosts[:] = ["10.0.0.3"]
+        assert local.look(now=True)
+        assert told() == ["10.0.0.3"]

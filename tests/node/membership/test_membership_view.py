@@ -124,9 +124,12 @@ def test_who_was_away_itself_takes_the_lost_back_as_they_are(view: View, fake_ti
 
 def test_who_did_not_listen_does_not_blame_others(view: View, fake_time: Any) -> None:
     view.admit(node())
+    view.broke("id-b", "reset")
     fake_time.now += 60
     view.excuse()
     assert view.tick() == []
+    fake_time.now += TIMING.suspicion + 0.1
+    assert view.tick() == ["id-b"]
 
 
 def test_an_id_is_in_use_while_its_owner_lives(view: View, fake_time: Any) -> None:
