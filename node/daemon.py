@@ -19,6 +19,7 @@ from node.cluster.membership import LocalState, Membership
 from node.cluster.store import ModelStore
 from node.engine.device import DeviceFacts, measure_device
 from node.engine.worker import Worker
+from node.keeper import Keeper
 from node.links.base import Pipe
 from node.links.grpc import SERVICE as PIPELINE_SERVICE
 from node.links.grpc import DialledPipe, add_pipeline_service
@@ -29,8 +30,9 @@ from node.services.membership import MembershipServicer
 from node.services.model import ModelServicer
 from node.services.shard import ShardServicer
 from node.serving.head import PipelineHead
-from node.serving.scheduler import Limits
+from node.serving.ticket import Limits
 from node.shards import Neighbours, Shards
+from node.stages import Stages
 from tandem import rpc
 from tandem.discovery import Announcement
 from tandem.errors import ConflictError, NotFoundError, StageLostError, TandemError, UnavailableError
@@ -39,14 +41,15 @@ from tandem.v1 import membership_pb2 as pb
 from tandem.v1 import types_pb2
 from tandem.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from tandem.v1.membership_pb2_grpc import add_MembershipServiceServicer_to_server
+from tandem.v1.model_pb2 import Plan
 from tandem.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from tandem.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from tandem.version import __version__
 
 log = logging.getLogger(__name__)
 
-STUCK_SECONDS: Final = 20.0
-"""A closure that keeps the MLX thread busy for longer makes the node show as stuck."""
+WORKER_SECONDS: Final = 1.5
+"""For the MLX thread to end what it does when the daemon stops."""
 SERVICES: Final = (
     "tandem.v1.MembershipService",
     "tandem.v1.ModelService",
@@ -94,7 +97,9 @@ class Node:
             ),
         )
         placer = Placer(worker, self._membership, store, settings.dtype)
-        self._models = Models(self._membership, self._shards, store, placer)
+        stages = Stages(self._membership, self._shards)
+        self._models = Models(self._membership, stages, store, placer)
+        self._keeper = Keeper(self._shards, stages, placer)
 
     async def serve(self, server: aio.Server) -> None:
         """Serves on a server that is bound and not started, until cancelled; then leaves the cluster and frees
@@ -114,13 +119,16 @@ class Node:
             stack.push_async_callback(server.stop, 0.5)
             stack.push_async_callback(self._shards.close)
             await rpc.set_serving(health, ("", *SERVICES), serving=True)
-            async with asyncio.TaskGroup() as tasks:
-                if self._settings.mdns:
-                    tasks.create_task(self._announce())
-                tasks.create_task(self._follow_topology())
-                tasks.create_task(self._beat_progress())
-                tasks.create_task(self._say_ready())
-                await self._membership.run()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    if self._settings.mdns:
+                        tasks.create_task(self._announce())
+                    tasks.create_task(self._follow_topology())
+                    tasks.create_task(self._keeper.run())
+                    tasks.create_task(self._say_ready())
+                    await self._membership.run()
+            except* TandemError as errors:
+                raise _first(errors) from None
 
     async def _say_ready(self) -> None:
         host, _ = split_address(self._settings.listen)
@@ -136,8 +144,6 @@ class Node:
         return listen_endpoints(host, self._port)
 
     def _local_state(self) -> LocalState:
-        busy = self._worker.busy_seconds
-        stuck = busy > STUCK_SECONDS
         return LocalState(
             capabilities=pb.NodeCapabilities(
                 memory_bytes=self._shards.memory_bytes,
@@ -147,10 +153,10 @@ class Node:
                 mlx_version=self._device.mlx_version,
                 mlx_lm_version=self._device.mlx_lm_version,
             ),
-            state=pb.NODE_STATE_STUCK if stuck else pb.NODE_STATE_ALIVE,
-            state_reason=f"its MLX thread is busy for {busy:.0f} s with one step" if stuck else "",
-            completed_steps=self._worker.completed,
-            pending_steps=self._worker.pending,
+            state=pb.NODE_STATE_ALIVE,  # whether it is stuck, membership tells from the steps
+            state_reason="",
+            completed_steps=self._worker.completed_steps,
+            pending_steps=self._worker.pending_steps,
             pipelines=tuple(_without_templates(held.pipeline) for held in self._shards.held()),
         )
 
@@ -188,13 +194,6 @@ class Node:
                     if gone is not None:
                         head.lost(StageLostError(f"stage {index} on node {gone.name} is lost: {gone.state_reason}"))
 
-    async def _beat_progress(self) -> None:
-        """Republishes the local state while the MLX thread is busy for long: its state changes without an event."""
-        while True:
-            await asyncio.sleep(1.0)
-            if self._worker.busy_seconds > STUCK_SECONDS:
-                self._membership.notify()
-
     # -- what shards need
 
     def _limits(self, kv_tokens: int, batchable: bool) -> Limits:
@@ -217,8 +216,8 @@ class Node:
             raise UnavailableError("a link to this very node")
         return DialledPipe(rpc.make_channel(self._membership.address(node_id)), own_channel=True)
 
-    async def _ensure(self, pipeline: pb.Pipeline, plan: object, epoch: int) -> None:
-        await self._models.ensure(pipeline, plan, epoch)  # type: ignore[arg-type]
+    async def _ensure(self, pipeline: pb.Pipeline, plan: Plan, epoch: int) -> None:
+        await self._keeper.stages(pipeline, plan, epoch)
 
     def _changed(self) -> None:
         self._membership.notify()
@@ -247,6 +246,15 @@ def _without_templates(pipeline: pb.Pipeline) -> pb.Pipeline:
     return copy
 
 
+def _first(group: BaseExceptionGroup[TandemError]) -> TandemError:
+    """The first single error in nested groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, TandemError)
+    return error
+
+
 def _bind(server: aio.Server, address: str) -> int:
     """Binds the address; the port. Raises ConflictError when it is in use."""
     try:
@@ -264,7 +272,7 @@ async def _worker_thread() -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        stopped = await asyncio.to_thread(worker.stop)
+        stopped = await asyncio.to_thread(worker.stop, WORKER_SECONDS)
         if not stopped:
             log.warning("the MLX thread did not end in time")
 
@@ -288,6 +296,8 @@ def run(settings: NodeSettings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    # It logs a traceback once per socket when an interface is down; discovery says what matters itself.
+    logging.getLogger("zeroconf").setLevel(logging.ERROR)
     rpc.tune_process()
     try:
         rpc.run(_main(settings))

@@ -93,9 +93,7 @@ class Keeper:
         except TandemError as error:
             self._shards.say(held, f"stage 0 on {head} is missing: {error.message}")
 
-    async def _load(
-        self, pipeline: membership_pb2.Pipeline, plan: model_pb2.Plan, index: int, epoch: int
-    ) -> None:
+    async def _load(self, pipeline: membership_pb2.Pipeline, plan: model_pb2.Plan, index: int, epoch: int) -> None:
         request = request_for(pipeline, await self._placer.pinned(plan), index)
         request.pipeline.epoch = epoch
         node_id = node_of(pipeline, index)

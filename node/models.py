@@ -12,15 +12,13 @@ from typing import Final
 from node.cluster.local_model import LocalModel
 from node.cluster.membership import Membership
 from node.cluster.store import ModelStore
-from node.engine.loading import LoadedShard
-from node.placement import Placer, Planned, Wish
+from node.placement import Placer, Wish
 from node.serving.prompt import read_template
-from node.shards import Shards
+from node.stages import Stages
 from tandem import rpc
-from tandem.errors import NotFoundError, OverloadedError, TandemError, UnavailableError
-from tandem.v1 import membership_pb2, model_pb2, shard_pb2, types_pb2
+from tandem.errors import ConflictError, NotFoundError, UnavailableError
+from tandem.v1 import membership_pb2, model_pb2, types_pb2
 from tandem.v1.model_pb2_grpc import ModelServiceStub
-from tandem.v1.shard_pb2_grpc import ShardServiceStub
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +29,9 @@ READY_DEADLINE: Final = 60.0
 class Models:
     """Coordinates models for one node's ``ModelService``."""
 
-    def __init__(self, membership: Membership, shards: Shards, store: ModelStore, placer: Placer) -> None:
+    def __init__(self, membership: Membership, stages: Stages, store: ModelStore, placer: Placer) -> None:
         self._membership = membership
-        self._shards = shards
+        self._stages = stages
         self._store = store
         self._placer = placer
         self._loading: dict[str, asyncio.Lock] = {}
@@ -92,15 +90,19 @@ class Models:
     # -- loading
 
     async def load(self, request: model_pb2.LoadModelRequest) -> AsyncGenerator[model_pb2.LoadModelResponse]:
-        """The plan, progress of each node, and the pipeline once it serves. A model that is loaded already is ready at
-        once. Whatever fails, everything that was loaded for it is given back. Raises as ``plan``."""
+        """The plan, progress of each node, and the pipeline once it serves. A model that serves already is ready at
+        once. Whatever fails, everything that was loaded for it is given back.
+
+        Raises:
+            UnavailableError: it is being loaded by way of another node, or is loaded and cannot serve; says why.
+            ConflictError: other models are served under all of its names.
+            Whatever ``plan`` raises, and whatever a node says of its part, with the node's name before it.
+        """
         model_id = request.model.model_id or request.plan.model.model_id
         async with self._loading.setdefault(model_id, asyncio.Lock()):
-            try:
-                yield model_pb2.LoadModelResponse(ready=self.pipeline(model_id))
+            if (serving := self._serving(model_id)) is not None:
+                yield model_pb2.LoadModelResponse(ready=serving)
                 return
-            except NotFoundError:
-                pass
             if request.HasField("plan"):
                 planned = await self._placer.pinned(request.plan)
             else:
@@ -110,14 +112,33 @@ class Models:
             pipeline = self._new_pipeline(request, planned.model, planned.plan)
             done = False
             try:
-                async for progress in self._stages.load_all(pipeline, planned):
-                    yield model_pb2.LoadModelResponse(progress=progress)
+                async with aclosing(self._stages.load_all(pipeline, planned)) as loading:
+                    async for progress in loading:
+                        yield model_pb2.LoadModelResponse(progress=progress)
                 ready = await self._until_ready(pipeline.pipeline_id)
                 done = True
                 yield model_pb2.LoadModelResponse(ready=ready)
             finally:
                 if not done:
                     await self._stages.unload_all(pipeline)
+
+    def _serving(self, model_id: str) -> membership_pb2.Pipeline | None:
+        """The pipeline of a model that serves; None where there is none. Raises UnavailableError for one that does
+        not."""
+        try:
+            pipeline = self.pipeline(model_id)
+        except NotFoundError:
+            return None
+        if pipeline.state == membership_pb2.PIPELINE_STATE_READY:
+            return pipeline
+        if pipeline.state == membership_pb2.PIPELINE_STATE_LOADING:
+            raise UnavailableError(
+                f"{model_id} is being loaded already {pipeline.reason}".strip(), code="model_loading"
+            )
+        raise UnavailableError(
+            f"{model_id} is loaded and cannot serve: {pipeline.reason}. Unloading it frees what is left of it",
+            code="model_degraded",
+        )
 
     def _new_pipeline(
         self, request: model_pb2.LoadModelRequest, local: LocalModel, plan: model_pb2.Plan
@@ -131,7 +152,11 @@ class Models:
             for served in local.served_names
         ]
         taken = {served.name for pipe in self._membership.topology().pipelines for served in pipe.served_names}
-        names = [served for served in [*names, *request.served_names] if served.name not in taken]
+        wanted = [*names, *request.served_names]
+        names = [served for served in wanted if served.name not in taken]
+        if not names:
+            all_names = ", ".join(served.name for served in wanted)
+            raise ConflictError(f"other models are served as {all_names}: give this one a name of its own")
         return membership_pb2.Pipeline(
             pipeline_id=f"{local.folder.name[:24]}-{uuid.uuid4().hex[:8]}",
             model=plan.model,

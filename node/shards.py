@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,12 +19,13 @@ from node.engine.loading import LoadedShard, load_shard, needed_files
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
+from node.memory import Memory
 from node.placement import DEFAULT_CONTEXT, ranges_of
 from node.serving.head import PipelineHead
 from node.serving.model import HeadModel
 from node.serving.relay import Relay
-from node.serving.scheduler import Limits
-from tandem.errors import NotFoundError, OverloadedError, PreconditionError, TandemError
+from node.serving.ticket import Limits
+from tandem.errors import NotFoundError, PreconditionError, TandemError
 from tandem.v1 import membership_pb2, model_pb2, pipeline_pb2, shard_pb2
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,12 @@ Progress = model_pb2.NodeLoadProgress
 
 PROGRESS_SECONDS: Final = 0.1
 """Between two reports of a load."""
+UNLOADED: Final = "unloaded"
+"""Code of the refusal to load what was unloaded here: ids of pipelines are never used again."""
+CLOSE_SECONDS: Final = 1.0
+"""For freeing everything when the daemon stops."""
+_REMEMBERED: Final = 1024
+"""Pipelines of which it is remembered that they were unloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,6 @@ class HeldShard:
     plan: model_pb2.Plan
     index: int
     loaded: LoadedShard
-    reserved: int
     head: PipelineHead | None = None
     relay: Relay | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -67,6 +74,11 @@ class HeldShard:
     def pipeline_id(self) -> str:
         """Of its pipeline."""
         return self.pipeline.pipeline_id
+
+    @property
+    def driven(self) -> bool:
+        """Whether this is the head, or a link from the stage before is being served."""
+        return self.head is not None or any(not task.done() for task in self.tasks)
 
 
 class Shards:
@@ -87,23 +99,23 @@ class Shards:
         neighbours: Neighbours,
     ) -> None:
         self._worker = worker
-        self._memory_bytes = memory_bytes
+        self._memory = Memory(memory_bytes)
         self._incarnation = incarnation
         self._limits = limits
         self._neighbours = neighbours
         self._held: dict[str, HeldShard] = {}
-        self._reserved: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
+        self._unloaded: deque[str] = deque(maxlen=_REMEMBERED)
 
     @property
     def memory_bytes(self) -> int:
         """What weights and caches may take together."""
-        return self._memory_bytes
+        return self._memory.total
 
     @property
     def free_bytes(self) -> int:
         """Of that, what nothing has reserved."""
-        return max(0, self._memory_bytes - sum(self._reserved.values()))
+        return self._memory.free
 
     def held(self) -> list[HeldShard]:
         """All shards in memory."""
@@ -135,14 +147,20 @@ class Shards:
         """Loads this node's part of a plan; progress, then the shard. Loading what is loaded already, for the same
         plan, only takes the newer epoch over.
 
+        The first report comes as soon as the memory is reserved. Closing the iterator gives the load up.
+
         Raises:
-            PreconditionError: this node knows a newer epoch, or another plan, of the pipeline.
+            PreconditionError: this node knows a newer epoch, or another plan, of the pipeline; or (code ``unloaded``)
+                it was unloaded here.
+            UnavailableError: another load of the model is under way here, or has ended well (``model_loading``).
             OverloadedError: memory is short; says how much.
             NotFoundError: the plan has no stage for this node, or the checkpoint is not on its disk.
             CheckpointError, UnsupportedModelError: as the engine says.
         """
         pipeline, plan = request.pipeline, request.plan
         pipeline_id = pipeline.pipeline_id
+        if pipeline_id in self._unloaded:
+            raise PreconditionError(f"{pipeline_id} was unloaded here", code=UNLOADED)
         if pipeline.epoch < self._epochs.get(pipeline_id, 0):
             known = self._epochs[pipeline_id]
             raise PreconditionError(f"epoch {pipeline.epoch} of {pipeline_id} is stale: {known} is known here")
@@ -153,17 +171,17 @@ class Shards:
             self._epochs[pipeline_id] = pipeline.epoch
             yield held.loaded
             return
-        if pipeline_id in self._reserved:
+        if pipeline_id in self._memory:
             raise PreconditionError(f"{pipeline_id} is being loaded here already")
         index = self._index(plan)
-        self._reserve(pipeline_id, request.kv_budget_bytes + request.weight_bytes)
+        self._memory.reserve(pipeline_id, plan.model.model_id, request.kv_budget_bytes + request.weight_bytes)
         try:
             progress = _Progress(self._neighbours.node_id)
             loading = asyncio.ensure_future(self._load(request, index, progress))
             try:
                 while not loading.done():
-                    await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
                     yield progress.message()
+                    await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
                 model, loaded = loading.result()
             finally:
                 progress.cancelled = True
@@ -174,11 +192,14 @@ class Shards:
                     f"this node makes digest {loaded.digest} of the plan, not {plan.digest}: "
                     "other files or other versions of mlx and mlx-lm"
                 )
-            self._reserved[pipeline_id] = loaded.weight_bytes + request.kv_budget_bytes
-            await self._begin(pipeline, plan, index, loaded, model)
+            self._memory.correct(pipeline_id, loaded.weight_bytes + request.kv_budget_bytes)
+            held = await self._make(pipeline, plan, index, loaded, model)
+            if pipeline_id in self._unloaded:
+                raise PreconditionError(f"{pipeline_id} was unloaded here meanwhile", code=UNLOADED)
         except BaseException:
-            self._reserved.pop(pipeline_id, None)
+            self._memory.release(pipeline_id)
             raise
+        self._begin(held)
         self._neighbours.changed()
         yield loaded
 
@@ -212,28 +233,18 @@ class Shards:
                 return index
         raise NotFoundError("the plan has no stage for this node")
 
-    def _reserve(self, pipeline_id: str, needed: int) -> None:
-        free = self.free_bytes
-        if needed > free:
-            raise OverloadedError(
-                f"{needed / 1e9:.2f} GB are needed for weights and caches, {free / 1e9:.2f} GB of "
-                f"{self._memory_bytes / 1e9:.2f} GB are free",
-                retry_after=0,
-                code="out_of_memory",
-            )
-        self._reserved[pipeline_id] = needed
-
-    async def _begin(
+    async def _make(
         self,
         pipeline: membership_pb2.Pipeline,
         plan: model_pb2.Plan,
         index: int,
         loaded: LoadedShard,
         local: LocalModel,
-    ) -> None:
+    ) -> HeldShard:
         own = membership_pb2.Pipeline()
         own.CopyFrom(pipeline)
-        held = HeldShard(own, plan, index, loaded, self._reserved[pipeline.pipeline_id])
+        own.state, own.reason = membership_pb2.PIPELINE_STATE_LOADING, ""
+        held = HeldShard(own, plan, index, loaded)
         hello = pipeline_pb2.LinkHello(
             pipeline_id=own.pipeline_id,
             node_id=self._neighbours.node_id,
@@ -253,11 +264,10 @@ class Shards:
                 loaded.shard,
                 self._limits(plan.kv_tokens, loaded.batchable),
                 self._neighbours.dial,
+                self._neighbours.name_of,
                 partial(self._neighbours.ensure, own, plan),
                 self._neighbours.changed,
             )
-            own.state = membership_pb2.PIPELINE_STATE_LOADING
-            held.tasks.append(asyncio.create_task(self._run_head(held.head), name=f"head of {own.pipeline_id}"))
         else:
             after = own.stages[(index + 1) % len(own.stages)].node_ids[0]
             held.relay = Relay(
@@ -267,8 +277,21 @@ class Shards:
                 partial(self._neighbours.dial, after),
                 f"{self._neighbours.name_of(after)}",
             )
-        self._held[own.pipeline_id] = held
-        self._epochs[own.pipeline_id] = max(own.epoch, self._epochs.get(own.pipeline_id, 0))
+        return held
+
+    def _begin(self, held: HeldShard) -> None:
+        pipeline_id = held.pipeline_id
+        self._held[pipeline_id] = held
+        self._epochs[pipeline_id] = max(held.pipeline.epoch, self._epochs.get(pipeline_id, 0))
+        if held.head is not None:
+            held.tasks.append(asyncio.create_task(self._run_head(held.head), name=f"head of {pipeline_id}"))
+
+    def say(self, held: HeldShard, reason: str) -> None:
+        """Tells the others what a stage that its head does not drive waits for; the head's own word counts more."""
+        state = membership_pb2.PIPELINE_STATE_DEGRADED
+        if (held.pipeline.state, held.pipeline.reason) != (state, reason):
+            held.pipeline.state, held.pipeline.reason = state, reason
+            self._neighbours.changed()
 
     async def _run_head(self, head: PipelineHead) -> None:
         try:
@@ -280,13 +303,16 @@ class Shards:
             self._neighbours.changed()
 
     async def unload(self, pipeline_id: str) -> int:
-        """Frees a shard; bytes given back. Requests in flight fail in band. Raises NotFoundError."""
+        """Frees a shard; bytes given back. Requests in flight fail in band, and nothing of the pipeline is loaded here
+        again. Raises NotFoundError."""
+        if pipeline_id not in self._unloaded:
+            self._unloaded.append(pipeline_id)
         held = self.get(pipeline_id)
         del self._held[pipeline_id]
         for task in held.tasks:
             task.cancel()
         await asyncio.gather(*held.tasks, return_exceptions=True)
-        freed = self._reserved.pop(pipeline_id, 0)
+        freed = self._memory.release(pipeline_id)
         shard = held.loaded.shard
         del held
         await self._worker.run(shard.clear)
@@ -294,9 +320,13 @@ class Shards:
         return freed
 
     async def close(self) -> None:
-        """Frees everything."""
-        for pipeline_id in list(self._held):
-            await self.unload(pipeline_id)
+        """Frees everything; gives up after ``CLOSE_SECONDS``, because the MLX thread may hang."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for pipeline_id in list(self._held):
+                    await self.unload(pipeline_id)
+        except TimeoutError:
+            log.warning("the MLX thread hangs; its memory goes with the process")
 
     # -- links
 
@@ -333,6 +363,7 @@ class Shards:
         if hello.plan_digest != held.loaded.digest:
             raise PreconditionError(f"the plan of {hello.pipeline_id} has another digest here")
         self._epochs[hello.pipeline_id] = held.pipeline.epoch = hello.epoch
+        self.say(held, "the ring is being closed")
         return True
 
 

@@ -18,7 +18,7 @@ import mlx.core as mx
 from tandem.errors import OverloadedError
 
 T = TypeVar("T")
-_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any]]
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], bool]
 
 
 class Worker:
@@ -32,20 +32,21 @@ class Worker:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._max_pending = max_pending
         self._pending = 0
-        self._completed = 0
+        self._pending_steps = 0
+        self._completed_steps = 0
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
     @property
-    def pending(self) -> int:
-        """Closures accepted and not finished."""
-        return self._pending
+    def pending_steps(self) -> int:
+        """Forward passes accepted and not finished."""
+        return self._pending_steps
 
     @property
-    def completed(self) -> int:
-        """Closures finished since the start."""
-        return self._completed
+    def completed_steps(self) -> int:
+        """Forward passes finished since the start."""
+        return self._completed_steps
 
     @property
     def busy_seconds(self) -> float:
@@ -53,12 +54,13 @@ class Worker:
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
-    async def run(self, job: Callable[[], T]) -> T:
+    async def run(self, job: Callable[[], T], *, step: bool = False) -> T:
         """The result of ``job()``, run in the worker's thread after everything given before. Raises as ``submit``."""
-        return await self.submit(job)
+        return await self.submit(job, step=step)
 
-    def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+    def submit(self, job: Callable[[], T], *, step: bool = False) -> asyncio.Future[T]:
         """Queues ``job`` at once; the future is its result. Cancelling the future skips a job that has not begun.
+        ``step`` says that it is a forward pass, by whose progress others tell whether this node is stuck.
 
         Raises:
             OverloadedError: too many closures wait.
@@ -68,7 +70,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._pending += 1
-        self._queue.put((job, loop, future))
+        self._pending_steps += step
+        self._queue.put((job, loop, future, step))
         return future
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -79,7 +82,7 @@ class Worker:
 
     def _main(self) -> None:
         while (item := self._queue.get()) is not None:
-            job, loop, future = item
+            job, loop, future, step = item
             result: Any = None
             error: BaseException | None = None
             self._busy_since = time.monotonic()
@@ -91,15 +94,16 @@ class Worker:
             self._busy_since = None
             del job, item
             try:
-                loop.call_soon_threadsafe(self._done, future, result, error)
+                loop.call_soon_threadsafe(self._done, future, result, error, step)
             except RuntimeError:  # the loop was closed while we worked: nobody waits any more
                 break
             del result, error, future
         mx.clear_streams()
 
-    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None, step: bool) -> None:
         self._pending -= 1
-        self._completed += 1
+        self._pending_steps -= step
+        self._completed_steps += step
         if future.done():
             return
         if error is None:

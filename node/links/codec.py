@@ -86,7 +86,7 @@ def to_messages(entry: frames.Entry, piece_bytes: int, log_index: int) -> Iterat
 
 
 def from_message(message: pb.StreamActivationsRequest) -> frames.Entry:
-    """The entry of a message that is no piece; a step comes with empty buffers for its tensors, which ``Assembler`` fills.
+    """The entry of a message that is no piece; a step has buffers for its tensors, which ``Assembler`` fills.
 
     Raises:
         LinkError: not an entry, or one with impossible figures.
@@ -216,7 +216,7 @@ def _fill_step(message: pb.Step, step: frames.Step) -> None:
     for slot, tensor in enumerate(step.tensors):
         message.tensors.add(
             slot=slot,
-            data_type=int(tensor.element),  # type: ignore[arg-type]
+            data_type=int(tensor.element),
             shape=tensor.shape,
             byte_count=0 if tensor.data is None else len(tensor.data),
             is_null=tensor.data is None,
@@ -224,7 +224,7 @@ def _fill_step(message: pb.Step, step: frames.Step) -> None:
     for failure in step.failures:
         message.failures.add(
             sequence_id=failure.sequence_id,
-            error=int(failure.error),  # type: ignore[arg-type]
+            error=int(failure.error),
             kv_length=failure.kv_length,
             message=failure.message,
         )

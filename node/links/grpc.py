@@ -46,7 +46,6 @@ class DialledPipe(Pipe):
         except (aio.AioRpcError, aio.BaseError, asyncio.InvalidStateError) as error:
             raise await self._reason() from error
         except asyncio.CancelledError:
-            self._call.cancel()
             rpc.raise_if_cancelled()
             raise await self._reason() from None
 

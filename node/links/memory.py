@@ -103,9 +103,12 @@ class MemoryListener:
     def __init__(self, acceptor: Acceptor) -> None:
         self._acceptor = acceptor
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def dial(self) -> Pipe:
-        """Opens a pipe to the acceptor."""
+        """Opens a pipe to the acceptor. Raises LinkError when the listener is closed."""
+        if self._closed:
+            raise LinkError("nobody listens")
         near, far = memory_pair()
         task = asyncio.create_task(self._serve(far), name="memory link")
         self._tasks.add(task)
@@ -126,7 +129,8 @@ class MemoryListener:
             pipe.end(error)
 
     async def close(self) -> None:
-        """Ends all pipes that were accepted."""
+        """Ends all pipes that were accepted, and accepts none any more."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
@@ -28,11 +29,12 @@ class ShardServicer(ShardServiceServicer):
     ) -> AsyncIterator[pb.LoadShardResponse]:
         """Progress, then what the shard says of itself; a cancelled call gives the load up."""
         try:
-            async for event in self._shards.load(request):
-                if isinstance(event, LoadedShard):
-                    yield pb.LoadShardResponse(ready=_ready(event))
-                else:
-                    yield pb.LoadShardResponse(progress=event)
+            async with aclosing(self._shards.load(request)) as events:
+                async for event in events:
+                    if isinstance(event, LoadedShard):
+                        yield pb.LoadShardResponse(ready=_ready(event))
+                    else:
+                        yield pb.LoadShardResponse(progress=event)
         except TandemError as error:
             await rpc.abort(context, error)
 

@@ -18,7 +18,8 @@ from node.serving.generation import Answer, Generation, check_context
 from node.serving.model import HeadModel, ServedModel
 from node.serving.prompt import Prompt
 from node.serving.ring import Ring
-from node.serving.scheduler import Limits, Scheduler, SchedulerStatistics, Ticket
+from node.serving.scheduler import Scheduler
+from node.serving.ticket import Limits, SchedulerStatistics, Ticket
 from parsers import Parser, ToolSpec
 from tandem.errors import InvalidRequestError, PreconditionError, TandemError, UnavailableError
 from tandem.v1 import generation_pb2 as pb
@@ -45,6 +46,7 @@ class PipelineHead:
         shard: stage 0.
         limits: of the scheduler.
         dial: opens a pipe to a node.
+        name_of: a node's name for people.
         ensure: makes sure that the stages behind the head are loaded under an epoch; raises what is missing.
         changed: called whenever state, reason or epoch changed.
     """
@@ -59,6 +61,7 @@ class PipelineHead:
         shard: HeadShard,
         limits: Limits,
         dial: Callable[[str], Awaitable[Pipe]],
+        name_of: Callable[[str], str],
         ensure: Callable[[int], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
@@ -70,6 +73,7 @@ class PipelineHead:
         self._shard = shard
         self._limits = limits
         self._dial = dial
+        self._name_of = name_of
         self._ensure = ensure
         self._changed = changed
         self._ring: Ring | None = None
@@ -130,7 +134,10 @@ class PipelineHead:
             incarnation=self._hello.incarnation,
             plan_digest=self._digest,
         )
-        ring = self._ring = Ring(self.stages, hello)
+        names = [
+            f"stage {index} on {self._name_of(stage.node_ids[0])}" for index, stage in enumerate(self.pipeline.stages)
+        ]
+        ring = self._ring = Ring(self.stages, hello, names)
         try:
             if self.stages > 1:
                 await ring.connect(partial(self._dial, self.pipeline.stages[1].node_ids[0]))

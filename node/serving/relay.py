@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from node.engine.frames import Entry
+from node.engine.frames import Entry, Step
 from node.engine.shard import Shard
 from node.engine.worker import Worker
 from node.links.link import IncomingLink, OutgoingLink
@@ -47,7 +47,8 @@ class Relay:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(outgoing, applied))
                 while (entry := await incoming.receive()) is not None:
-                    await applied.put(await self._worker.run(partial(self._shard.apply, entry)))
+                    job = partial(self._shard.apply, entry)
+                    await applied.put(await self._worker.run(job, step=isinstance(entry, Step)))
                 await applied.put(None)
         except* TandemError as errors:
             raise errors.exceptions[0] from None

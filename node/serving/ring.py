@@ -6,7 +6,7 @@ With a single stage there is no link: a step is complete as soon as this node ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from node.engine.frames import Entry, Step
@@ -17,19 +17,22 @@ from tandem.v1 import pipeline_pb2 as pb
 
 CLOSE_DEADLINE: Final = 10.0
 """Seconds from dialling the second stage until the last one must have reached the head."""
+VERDICT_SECONDS: Final = 0.5
+"""From a broken link until the ring is lost for that reason: who knows which node is gone may say so before."""
 
 Dial = Callable[[], Awaitable[Pipe]]
 
 
 class Ring:
-    """The links of one epoch.
+    """The links of one epoch. ``names`` are those of the stages, for people.
 
     ``lost`` is done, with the reason, as soon as the ring is of no further use; whoever waits for a completion gets
     that reason too.
     """
 
-    def __init__(self, stages: int, hello: pb.LinkHello) -> None:
+    def __init__(self, stages: int, hello: pb.LinkHello, names: Sequence[str] = ()) -> None:
         self.stages = stages
+        self._names = names or [f"stage {index}" for index in range(stages)]
         self._hello = hello
         self._out: OutgoingLink | None = None
         self._closing: asyncio.Future[IncomingLink] = asyncio.get_running_loop().create_future()
@@ -71,9 +74,9 @@ class Ring:
                     future = self._waiting.pop(entry.step_id, None)
                     if future is not None and not future.done():
                         future.set_result(entry)
-            self.fail(StageLostError("the last stage closed its link"))
+            self._suspect(f"{self._names[-1]} closed its link")
         except TandemError as error:
-            self.fail(error)
+            self._suspect(f"the link from {self._names[-1]} broke: {error.message}")
             raise
 
     async def send(self, entry: Entry) -> None:
@@ -81,7 +84,10 @@ class Ring:
         if self.lost.done():
             raise self.lost.result()
         if self._out is not None:
-            await self._out.send(entry)
+            try:
+                await self._out.send(entry)
+            except TandemError as error:
+                raise await asyncio.shield(self.lost) from error
 
     def expect(self, step: Step) -> asyncio.Future[Step]:
         """The completion of a step that is about to be sent; with a single stage it is complete already."""
@@ -114,4 +120,16 @@ class Ring:
             await self._out.close()
 
     async def _watch(self, link: OutgoingLink) -> None:
-        self.fail(await asyncio.shield(link.broken))
+        error = await asyncio.shield(link.broken)
+        if isinstance(error, StageLostError):  # stage 1 is there, and names the one behind it
+            self.fail(error)
+        else:
+            self._suspect(f"the link to {self._names[1]} broke: {error.message}")
+
+    def _suspect(self, why: str) -> None:
+        if not self.lost.done():
+            self._tasks.append(asyncio.create_task(self._settle(StageLostError(why)), name="ring verdict"))
+
+    async def _settle(self, error: TandemError) -> None:
+        await asyncio.sleep(VERDICT_SECONDS)
+        self.fail(error)

@@ -13,58 +13,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from node.engine.frames import CloseSequence, Entry, OpenSequence, SpanError, Step
-from node.engine.head import HeadShard, Row, Sample
+from node.engine.head import HeadShard, Sample
 from node.engine.sampling import RowSampler
 from node.engine.worker import Worker
 from node.serving.deadlines import StepDeadlines, StepTimer
 from node.serving.ring import Ring
+from node.serving.ticket import Client, Limits, SchedulerStatistics, Ticket
 from tandem.errors import OverloadedError, StageLostError, TandemError, UnavailableError
 
-
-class Client(Protocol):
-    """Who a sequence belongs to. Called on the event loop; must not wait."""
-
-    def on_prefill(self, processed: int) -> None:
-        """``processed`` tokens of the prompt are in the cache."""
-
-    def on_sample(self, sample: Sample) -> bool:
-        """A token; False when the sequence shall end here (a stop string)."""
-
-    def on_failure(self, error: TandemError) -> None:
-        """The sequence is over, badly."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the scheduler may do at once; ``kv_tokens`` are the positions that fit on the tightest stage."""
-
-    kv_tokens: int
-    prefill_chunk: int = 512
-    max_running: int = 64
-    max_waiting: int = 256
-    max_prefilling: int = 4
-    max_rows: int = 32
-    batchable: bool = True
-
-
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """One sequence in the scheduler's hands."""
-
-    sequence_id: int
-    generation_id: str
-    prompt: Sequence[int]
-    reserve: int
-    remaining: int
-    stop_ids: frozenset[int]
-    sampler: RowSampler
-    client: Client
-    processed: int = 0
-    opened: bool = False
-    over: bool = False
+_GROWTH = 1024
+"""Positions by which a reservation grows."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,17 +33,6 @@ class _Lane:
     rows: dict[int, Ticket] = field(default_factory=dict)
     joining: list[Ticket] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerStatistics:
-    """Live figures of one scheduler."""
-
-    waiting: int
-    prefilling: int
-    decoding: int
-    reserved_tokens: int
-    steps: int
 
 
 class Scheduler:
@@ -232,7 +181,8 @@ class Scheduler:
         await self._slots.acquire()
         step_id = self._next_step()
         with self._deadline.prefill(len(tokens)) as timer:
-            step = await self._worker.run(lambda: self._head.prefill(step_id, 0, ticket.sequence_id, begin, tokens))
+            job = partial(self._head.prefill, step_id, 0, ticket.sequence_id, begin, tokens)
+            step = await self._worker.run(job, step=True)
             if step.failures:
                 self._slots.release()
                 self._fail(ticket, step.failures[0].error, step.failures[0].message)
@@ -286,9 +236,10 @@ class Scheduler:
                 continue
             join = [ticket for ticket in lane.joining if not ticket.over]
             lane.joining.clear()
-            rows = [_row(ticket) for ticket in join]
+            rows = [ticket.row() for ticket in join]
             lane.rows.update((ticket.sequence_id, ticket) for ticket in join)
-            work = self._worker.submit(partial(self._head.turn, self._next_step(), lane.number, arrived, rows))
+            turn_of = partial(self._head.turn, self._next_step(), lane.number, arrived, rows)
+            work = self._worker.submit(turn_of, step=True)
             self._deliver(lane, samples)  # while the device works
             turn = await work
             samples, busy, arrived = turn.samples, turn.busy, None
@@ -317,6 +268,22 @@ class Scheduler:
             if sample.last or not more:
                 lane.rows.pop(sample.sequence_id, None)
                 self._finish(ticket)
+            elif not self._has_room(ticket):
+                lane.rows.pop(sample.sequence_id, None)
+                message = f"the caches are full: {self._limits.kv_tokens} positions are all in use"
+                self._fail(ticket, SpanError.OUT_OF_KV, message)
+
+    def _has_room(self, ticket: Ticket) -> bool:
+        """Counts a token; a sequence that outgrows what was set aside for it gets more while there is any."""
+        ticket.sampled += 1
+        if len(ticket.prompt) + ticket.sampled <= ticket.reserve:
+            return True
+        more = min(_GROWTH, self._limits.kv_tokens - self._reserved)
+        if more <= 0:
+            return False
+        ticket.reserve += more
+        self._reserved += more
+        return True
 
     # -- the end of a sequence
 
@@ -362,17 +329,6 @@ class Scheduler:
     def _next_step(self) -> int:
         self._step_count += 1
         return next(self._steps)
-
-
-def _row(ticket: Ticket) -> Row:
-    return Row(
-        ticket.sequence_id,
-        ticket.prompt[-1],
-        len(ticket.prompt) - 1,
-        ticket.remaining,
-        ticket.stop_ids,
-        ticket.sampler,
-    )
 
 
 def _error_for(error: SpanError, message: str) -> TandemError:

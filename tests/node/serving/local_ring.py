@@ -28,7 +28,8 @@ from node.links.link import IncomingLink
 from node.links.memory import MemoryListener
 from node.serving.relay import Relay
 from node.serving.ring import Ring
-from node.serving.scheduler import Limits, Scheduler, Ticket
+from node.serving.scheduler import Scheduler
+from node.serving.ticket import Limits, Ticket
 from tandem.errors import TandemError
 from tandem.v1 import pipeline_pb2 as pb
 

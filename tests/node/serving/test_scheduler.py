@@ -114,6 +114,16 @@ async def test_what_cannot_ever_fit_is_refused_and_what_fits_later_waits() -> No
         assert len(second.tokens) == 70
 
 
+async def test_an_answer_may_outgrow_what_was_set_aside_while_there_is_room() -> None:
+    async with local_ring(2, kv_tokens=60) as ring:
+        _, first = ring.submit([1] * 10, 200, reserve=20)
+        await first.over.wait()
+        assert isinstance(first.error, OverloadedError)
+        assert 40 <= len(first.tokens) <= 60
+        await ring.until_empty()
+        assert ring.scheduler.statistics().reserved_tokens == 0
+
+
 async def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     async with local_ring(2, pace=0.01, prefill_chunk=8) as ring:
         long, long_listener = ring.submit([1] * 800, 2)
