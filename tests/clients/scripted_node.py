@@ -1,0 +1,73 @@
+"""A node daemon whose draws follow a script: what a larger model would say, through everything that is real.
+
+    python scripted_node.py SCRIPT.json [flags of `tandem node`]
+
+The file has a list of ``{"when": [text, ...], "say": text}`` and is read anew for each request. The last entry whose
+texts all stand in the prompt gives the answer: its tokens, and then the end of the turn, are made the likeliest by
+far. A prompt that no entry fits is answered by the model. Only the logits are touched; sampling, ring, streaming and
+parsing are as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import mlx.core as mx
+from tokenizers import Tokenizer
+
+from node.__main__ import main
+from node.engine import head as engine_head
+from node.engine.sampling import Draw, RowSampler, SamplingParams
+from node.serving import head as serving_head
+
+CERTAIN = 1e6
+END_OF_TURN = "<|im_end|>"
+
+
+class ScriptedSampler(RowSampler):
+    """Knows, from the prompt, which tokens are to come."""
+
+    script: ClassVar[Path]
+    tokenizer: ClassVar[Tokenizer]
+    begins: int
+    tokens: list[int]
+
+    @classmethod
+    def for_prompt(cls, params: SamplingParams, prompt: Sequence[int], emitted: Sequence[int] = ()) -> RowSampler:
+        """A sampler with the tokens of the last entry that fits."""
+        sampler = super().for_prompt(params, prompt, emitted)
+        assert isinstance(sampler, ScriptedSampler)
+        text = cls.tokenizer.decode(list(prompt), skip_special_tokens=False)
+        said = [entry["say"] for entry in json.loads(cls.script.read_text()) if all(w in text for w in entry["when"])]
+        ids = cls.tokenizer.encode(said[-1] + END_OF_TURN, add_special_tokens=False).ids if said else []
+        sampler.begins, sampler.tokens = len(prompt), ids
+        return sampler
+
+    def token_at(self, position: int) -> int | None:
+        """The scripted token at a position of the sequence."""
+        index = position - self.begins
+        return self.tokens[index] if 0 <= index < len(self.tokens) else None
+
+
+class ScriptedDraw(Draw):
+    """The real draw, over logits in which the scripted tokens stand out."""
+
+    def __init__(self, logits: mx.array, samplers: Sequence[RowSampler], positions: Sequence[int]) -> None:
+        for row, (sampler, position) in enumerate(zip(samplers, positions, strict=True)):
+            assert isinstance(sampler, ScriptedSampler)
+            token = sampler.token_at(position)
+            if token is not None:
+                logits[row, token] = CERTAIN
+        super().__init__(logits, samplers, positions)
+
+
+if __name__ == "__main__":
+    ScriptedSampler.script = Path(sys.argv.pop(1))
+    demo = Path(engine_head.__file__).parents[1] / "demo"
+    ScriptedSampler.tokenizer = Tokenizer.from_file(str(demo / "tokenizer.json"))
+    vars(serving_head)["RowSampler"], vars(engine_head)["Draw"] = ScriptedSampler, ScriptedDraw
+    sys.exit(main())
