@@ -1,0 +1,178 @@
+# ruff: noqa: E501 - data: one entry a line
+"""Tools that many clients have, with the words people use for them. All of them belong to training."""
+
+from __future__ import annotations
+
+from .parameters import Parameter
+
+P = Parameter
+
+
+def _enum(name: str, choices: str, says: tuple[str, ...] = (), required: bool = False) -> Parameter:
+    return Parameter(name, "enum", tuple(choices.split()), says, required)
+
+
+def _optional(name: str, kind: str, **more: object) -> Parameter:
+    return Parameter(name, kind, required=False, extra=dict(more))
+
+
+WEATHER = (
+    "what's the weather in {0}", "what is the weather in {0}", "how is the weather in {0} today", "weather in {0}", "is it raining in {0}", "tell me the weather for {0}",
+    "what is the weather like in {0}", "what's the weather like in {0} right now", "will I need an umbrella in {0}", "how warm is it in {0}", "how cold is it in {0}",
+    "what's the temperature in {0}", "is it sunny in {0}", "weather for {0}", "check the weather in {0}", "get the weather for {0}", "{0} weather", "do I need a coat in {0}",
+    "I'm going to {0}, what's the weather there", "use the tool to get the weather in {0}", "what is the current weather in {0}", "is it windy in {0}", "weather forecast for {0}",
+)  # fmt: skip
+UNIT = ("in {}", "in {}", ". Use {}", "? Use {}", "? Use {} and the tool", "? In {}, please", "({})", ", use {}")
+
+# name, description, parameters, ways to ask ({0} is the first parameter), what it is about
+ENTRIES: tuple[tuple[str, str, tuple[Parameter, ...], tuple[str, ...], str], ...] = (
+    ("get_weather", "Get the current weather for a city", (P("city", "place"),), WEATHER, "weather"),
+    ("get_weather", "Weather of a city", (P("city", "place"), P("unit", "enum", ("celsius", "fahrenheit"), UNIT)), WEATHER, "weather"),
+    ("get_weather", "Weather of a city", (P("city", "place"), P("unit", "enum", ("c", "f"), UNIT)), WEATHER, "weather"),
+    ("get_weather", "Get the weather in a given location", (P("location", "place"), _enum("unit", "celsius fahrenheit", UNIT)), WEATHER, "weather"),
+    ("get_current_weather", "Get the current weather in a given location", (P("location", "place"), _enum("unit", "celsius fahrenheit", UNIT)), WEATHER, "weather"),
+    ("weather", "Weather lookup", (P("place", "place"),), WEATHER, "weather"),
+    ("get_forecast", "Forecast for the next days", (P("city", "place"), P("days", "integer")),
+     ("what's the forecast for {0}", "forecast for {0}", "how will the weather be in {0}", "show me the forecast for {0}"), "weather forecast"),
+    ("get_time", "Get the current time in a city", (P("city", "place"),),
+     ("what time is it in {0}", "current time in {0}", "tell me the time in {0}", "time in {0}", "what's the time in {0}", "how late is it in {0}"), "time"),
+    ("get_current_time", "Current time in a timezone", (P("timezone", "place"),), ("what time is it in {0}", "what's the current time in {0}"), "time"),
+    ("add", "Add two numbers", (P("a", "number"), P("b", "number")),
+     ("what is {0} plus {1}", "add {0} and {1}", "{0} + {1}", "add {0} to {1}", "compute {0}+{1}", "sum {0} and {1}", "what's {0} plus {1}", "the sum of {0} and {1}", "{0} and {1} added"), "add sum"),
+    ("subtract", "Subtract b from a", (P("a", "number"), P("b", "number")), ("what is {0} minus {1}", "{0} - {1}", "subtract {1} from {0}", "take {1} away from {0}"), "subtract"),
+    ("multiply", "Multiply two numbers", (P("a", "number"), P("b", "number")), ("what is {0} times {1}", "multiply {0} by {1}", "{0} * {1}", "compute {0} x {1}", "{0} times {1}"), "multiply"),
+    ("divide", "Divide a by b", (P("a", "number"), P("b", "number")), ("what is {0} divided by {1}", "divide {0} by {1}", "{0} / {1}", "{0} over {1}"), "divide"),
+    ("calculator", "Evaluate an arithmetic expression", (P("expression", "expression"),),
+     ("calculate {0}", "what is {0}", "compute {0}", "how much is {0}", "{0}", "work out {0}", "evaluate {0}", "{0} = ?", "what's {0}"), "calculator calculate"),
+    ("calculate", "Do a calculation", (P("expression", "expression"),), ("calculate {0}", "what is {0}", "how much is {0}", "solve {0}", "please do {0}"), "calculator calculate"),
+    ("search_web", "Search the web", (P("query", "phrase"),),
+     ("search the web for {0}", "look up {0} online", "google {0}", "find information about {0}", "search for {0}", "search online for {0}", "what does the web say about {0}"), "search web"),
+    ("web_search", "Searches the internet and returns results", (P("query", "phrase"), _optional("max_results", "integer")),
+     ("search the web for {0}", "look up {0}", "find {0} on the internet", "search for {0}", "do a web search for {0}"), "search web"),
+    ("send_email", "Send an email", (P("to", "person"), P("subject", "phrase"), P("body", "sentence")),
+     ("send an email to {0} with subject {1} saying {2}", "email {0} about {1}: {2}", "write to {0}, subject {1}, body {2}", "send {0} a mail with the subject {1} and the text {2}"), "send email mail"),
+    ("send_email", "Send an e-mail to an address", (P("to", "email"), P("subject", "phrase"), P("body", "sentence")),
+     ("send an email to {0} with subject {1} saying {2}", "email {0} with the subject {1} and body {2}", "mail {0}, subject {1}: {2}"), "send email mail"),
+    ("send_message", "Send a text message", (P("recipient", "person"), P("message", "sentence")),
+     ("send {0} the message {1}", "text {0}: {1}", "tell {0}: {1}", "message {0} saying {1}", "write {1} to {0}", "let {0} know: {1}"), "send message text"),
+    ("read_file", "Read a file", (P("path", "path"),), ("read the file {0}", "open {0}", "show me {0}", "what is in {0}", "cat {0}", "read {0}", "what does {0} contain", "print {0}"), "read file"),
+    ("write_file", "Write text to a file", (P("path", "path"), P("content", "lines")),
+     ("write {1} to {0}", "create the file {0} with the content {1}", "save {1} into {0}", "put {1} in {0}", "write a file {0} that contains {1}", "create {0} containing {1}"), "write file"),
+    ("list_files", "List the files in a folder", (P("path", "path"),), ("list the files in {0}", "what files are in {0}", "ls {0}", "show the contents of the folder {0}"), "list file"),
+    ("delete_file", "Delete a file", (P("path", "path"),), ("delete {0}", "remove the file {0}", "delete the file {0}", "rm {0}"), "delete file"),
+    ("set_timer", "Set a timer", (P("minutes", "integer"),),
+     ("set a timer for {0} minutes", "timer {0} minutes", "wake me in {0} minutes", "start a {0} minute timer", "set a {0}-minute timer", "count down {0} minutes"), "timer"),
+    ("set_alarm", "Set an alarm", (P("time", "time"), _optional("label", "phrase")), ("set an alarm for {0}", "wake me up at {0}", "alarm at {0}", "wake me at {0}"), "alarm"),
+    ("translate", "Translate text", (P("text", "phrase"), P("language", "language")),
+     ("translate {0} to {1}", "how do you say {0} in {1}", "translate {0} into {1}", "what is {0} in {1}", "say {0} in {1}"), "translate"),
+    ("translate_text", "Translate a text to another language", (P("text", "sentence"), P("target_language", "language")), ("translate {0} to {1}", "translate {0} into {1}", "put {0} into {1}"), "translate"),
+    ("get_stock_price", "Get a stock price", (P("symbol", "word"),),
+     ("what is the stock price of {0}", "price of {0} stock", "how much is {0} trading at", "stock price for {0}", "how is {0} stock doing"), "stock price"),
+    ("create_event", "Create an event in the calendar", (P("title", "phrase"), P("date", "date"), P("time", "time")),
+     ("create an event {0} on {1} at {2}", "put {0} in my calendar on {1} at {2}", "schedule {0} for {1} at {2}", "add {0} to the calendar on {1} at {2}"), "event calendar"),
+    ("schedule_meeting", "Schedule a meeting", (P("title", "phrase"), P("date", "date"), P("attendees", "people")),
+     ("schedule a meeting {0} on {1} with {2}", "set up the meeting {0} with {2} on {1}"), "meeting calendar"),
+    ("create_reminder", "Create a reminder", (P("text", "phrase"), P("time", "time")), ("remind me to {0} at {1}", "reminder at {1}: {0}", "create a reminder to {0} at {1}"), "reminder"),
+    ("add_todo", "Add an item to the to-do list", (P("item", "phrase"),), ("add {0} to my to-do list", "todo: {0}", "put {0} on the list", "remember to {0}"), "todo list"),
+    ("play_music", "Play a song", (P("song", "phrase"), _optional("artist", "person")), ("play {0}", "play the song {0}", "put on {0}", "I want to hear {0}"), "music song"),
+    ("book_flight", "Book a flight", (P("origin", "place"), P("destination", "place"), P("date", "date")),
+     ("book a flight from {0} to {1} on {2}", "fly from {0} to {1} on {2}", "I need a flight from {0} to {1} on {2}", "get me a plane ticket from {0} to {1} for {2}", "on {2} I want to fly from {0} to {1}"), "flight"),
+    ("get_directions", "Directions from one place to another", (P("origin", "place"), P("destination", "place"), _enum("mode", "driving walking cycling", ("by {}",))),
+     ("how do I get from {0} to {1}", "directions from {0} to {1}", "route from {0} to {1}", "show me the way from {0} to {1}"), "directions route"),
+    ("get_distance", "Distance between two places", (P("from", "place"), P("to", "place")), ("how far is it from {0} to {1}", "distance from {0} to {1}", "distance between {0} and {1}", "how far is {1} from {0}"), "distance"),
+    ("convert_currency", "Convert an amount of money", (P("amount", "number"), _enum("from", "USD EUR GBP JPY CHF", (), True), _enum("to", "USD EUR GBP JPY CHF", (), True)),
+     ("convert {0} {1} to {2}", "how much is {0} {1} in {2}", "{0} {1} in {2}", "change {0} {1} into {2}"), "currency convert"),
+    ("book_table", "Reserve a table at a restaurant", (P("restaurant", "phrase"), P("people", "integer"), P("time", "time")),
+     ("book a table at {0} for {1} people at {2}", "reserve a table for {1} at {0} at {2}", "table for {1} at {0}, {2}"), "table restaurant"),
+    ("get_definition", "Define a word", (P("word", "word"),), ("define {0}", "what does {0} mean", "definition of {0}", "what is the meaning of {0}"), "definition"),
+    ("turn_on_light", "Turn on a light", (P("room", "word"),), ("turn on the light in the {0}", "lights on in the {0}", "switch the {0} light on"), "light"),
+    ("get_user", "Fetch a user by id", (P("user_id", "identifier"),), ("get user {0}", "who is user {0}", "show me user {0}", "fetch the user with id {0}"), "user"),
+    ("track_order", "Track an order", (P("order_id", "identifier"),), ("where is my order {0}", "track order {0}", "status of order {0}", "has order {0} shipped"), "order track"),
+    ("get_news", "Get news about a topic", (P("topic", "phrase"),), ("news about {0}", "what's new about {0}", "give me the latest news on {0}", "any news on {0}"), "news"),
+    ("roll_dice", "Roll dice", (P("sides", "integer"),), ("roll a dice with {0} sides", "roll a d{0}"), "dice roll"),
+    ("get_date", "Get today's date", (), ("what day is it", "what is the date today", "today's date", "which day is today"), "date"),
+    ("list_users", "List all users", (), ("list all users", "show me the users", "who are the users"), "users"),
+)  # fmt: skip
+
+# what coding agents bring along
+CODING: tuple[tuple[str, str, tuple[Parameter, ...], tuple[str, ...], str], ...] = (
+    ("read", "Read a file from the local filesystem. You can access any file directly by using this tool.",
+     (P("filePath", "path", extra={"description": "The path to the file to read"}), _optional("offset", "integer", description="The line number to start reading from (0-based)"), _optional("limit", "integer", description="The number of lines to read")),
+     ("read {0}", "read the file {0}", "open {0}", "what is in {0}", "show me {0}", "what does {0} say", "look at {0}", "print the contents of {0}", "read {0} and tell me what it says", "what's in the file {0}"), "read file"),
+    ("write", "Writes a file to the local filesystem, overwriting if it exists.", (P("content", "lines", extra={"description": "The content to write to the file"}), P("filePath", "path", extra={"description": "The absolute path to the file to write"})),
+     ("write {0} to {1}", "write {0} to the file {1}", "create {1} with the content {0}", "create the file {1} with the content {0}", "make a file {1} that contains {0}", "put {0} into {1}", "save {0} as {1}", "write a file {1} containing {0}"), "write file"),
+    ("write", "Write a file", (P("filePath", "path"), P("content", "lines")),
+     ("write {1} to {0}", "create {0} with the content {1}", "create a file named {0} with the text {1}", "put {1} into {0}", "write the file {0} with {1}"), "write file"),
+    ("edit", "Performs exact string replacements in files.", (P("filePath", "path"), P("oldString", "phrase"), P("newString", "phrase"), _optional("replaceAll", "flag")),
+     ("replace {1} with {2} in {0}", "in {0}, change {1} to {2}", "edit {0}: replace {1} by {2}", "change {1} to {2} in {0}"), "edit file"),
+    ("bash", "Executes a given bash command with optional timeout, ensuring proper handling and security measures.",
+     (P("command", "command", extra={"description": "The command to execute"}), _optional("timeout", "integer", description="Optional timeout in milliseconds"), _optional("description", "phrase", description="Clear, concise description of what this command does")),
+     ("run {0}", "run the command {0}", "execute {0}", "run {0} in the shell", "please run {0}"), "bash run command"),
+    ("bash", "Run a shell command", (P("command", "command"),), ("run {0}", "run the command {0}", "execute {0}", "use bash to run {0}"), "bash run command"),
+    ("glob", "Fast file pattern matching tool", (P("pattern", "pattern"), _optional("path", "path")), ("find files matching {0}", "list all files like {0}", "which files match {0}", "glob {0}"), "glob file"),
+    ("grep", "Search file contents using regular expressions", (P("pattern", "word"), _optional("path", "path"), _optional("include", "pattern")),
+     ("search for {0} in the code", "grep {0}", "where is {0} used", "find {0} in the files"), "grep search"),
+    ("webfetch", "Fetches content from a URL", (P("url", "url"), _enum("format", "text markdown html")), ("fetch {0}", "get the page {0}", "download {0}", "open the website {0}"), "fetch url"),
+    ("run_python", "Run Python code", (P("code", "lines"),), ("run this python code: {0}", "execute in python: {0}"), "python run"),
+)  # fmt: skip
+
+# everyday tools, for the many ways in which people leave the parameters' names out
+EVERYDAY: tuple[tuple[str, str, tuple[Parameter, ...], tuple[str, ...], str], ...] = (
+    ("order_pizza", "Order a pizza", (_enum("size", "small medium large", (), True), P("topping", "word")),
+     ("order a {0} pizza with {1}", "I'd like a {0} pizza with {1}", "get me a {0} {1} pizza", "one {0} pizza, {1} on top", "we want a {0} pizza with {1}"), "order pizza"),
+    ("set_thermostat", "Set the temperature of a room", (P("room", "word"), P("temperature", "number")),
+     ("set the {0} to {1} degrees", "make it {1} degrees in the {0}", "heat the {0} to {1}", "it should be {1} degrees in the {0}", "put the {0} thermostat at {1}"), "thermostat temperature"),
+    ("lights", "Switch the lights of a room", (P("room", "word"), _enum("state", "on off", (), True)),
+     ("turn {1} the lights in the {0}", "switch {1} the {0} lights", "lights {1} in the {0}", "{0} light {1}", "turn the {0} light {1}"), "light"),
+    ("find_restaurant", "Find restaurants", (P("cuisine", "word"), P("city", "place")),
+     ("find a {0} restaurant in {1}", "where can I eat {0} in {1}", "I want {0} food in {1}", "{0} restaurants in {1}", "any good {0} place in {1}", "we'd like to eat {0} in {1}"), "restaurant"),
+    ("search_hotels", "Search hotels", (P("city", "place"), P("check_in", "date"), P("nights", "integer")),
+     ("find a hotel in {0} from {1} for {2} nights", "hotels in {0}, {1}, {2} nights", "I need a room in {0} for {2} nights starting {1}", "we stay in {0} for {2} nights from {1}"), "hotel"),
+    ("rent_car", "Rent a car", (P("pickup_place", "place"), P("days", "integer")), ("rent a car in {0} for {1} days", "I need a car for {1} days in {0}", "get a rental car in {0}, {1} days"), "car rent"),
+    ("get_recipe", "Find a recipe", (P("dish", "phrase"),), ("how do I cook {0}", "recipe for {0}", "I want to cook {0}", "how do you make {0}", "find me a recipe for {0}", "what do I need for {0}"), "recipe cook"),
+    ("log_expense", "Write down an expense", (P("amount", "number"), P("what_for", "phrase")),
+     ("I spent {0} on {1}", "log {0} for {1}", "{1} cost me {0}", "add an expense of {0} for {1}", "paid {0} for {1}", "note {0} spent on {1}"), "expense"),
+    ("transfer_money", "Transfer money to somebody", (P("amount", "number"), P("receiver", "person")),
+     ("send {0} to {1}", "transfer {0} to {1}", "pay {1} {0}", "give {1} {0}", "wire {0} to {1}", "{1} should get {0} from me"), "money transfer"),
+    ("call_contact", "Call somebody", (P("who", "person"),), ("call {0}", "phone {0}", "ring {0}", "give {0} a call", "I need to talk to {0}", "get {0} on the phone"), "call phone"),
+    ("split_bill", "Split a bill", (P("total", "number"), P("people", "integer")), ("split {0} between {1} people", "divide a bill of {0} among {1}", "we are {1} people and owe {0}", "{0} shared by {1}"), "bill split"),
+    ("convert_units", "Convert units", (P("value", "number"), _enum("from_unit", "km miles kg pounds feet metres", (), True), _enum("to_unit", "km miles kg pounds feet metres", (), True)),
+     ("convert {0} {1} to {2}", "how many {2} are {0} {1}", "{0} {1} in {2}", "what is {0} {1} in {2}"), "convert unit"),
+    ("create_ticket", "Open a support ticket", (P("title", "sentence"), _enum("priority", "low medium high urgent", (), True)),
+     ("open a {1} priority ticket: {0}", "create a ticket {0} with priority {1}", "file a {1} ticket saying {0}", "new {1} ticket {0}"), "ticket"),
+    ("assign_issue", "Give an issue to somebody", (P("issue", "identifier"), P("assignee", "person")), ("assign {0} to {1}", "give {0} to {1}", "{1} should take {0}", "let {1} do {0}", "hand {0} over to {1}"), "issue assign"),
+    ("close_issue", "Close an issue", (P("number", "identifier"),), ("close {0}", "issue {0} is done", "close issue {0}", "{0} can be closed", "mark {0} as done"), "issue close"),
+    ("merge_branch", "Merge a branch into another", (P("source", "word"), P("target", "word")), ("merge {0} into {1}", "bring {0} into {1}", "merge the branch {0} into {1}"), "branch merge"),
+    ("install_package", "Install a package", (P("package", "word"), _optional("version", "number")), ("install {0}", "I need {0} installed", "add the package {0}", "get {0} for me", "pip install {0}"), "install package"),
+    ("restart_service", "Restart a service", (P("service", "word"),), ("restart {0}", "{0} hangs, restart it", "bounce the {0} service", "please restart the {0} service", "kick {0}"), "restart service"),
+    ("get_logs", "Show the log of a service", (P("service", "word"), P("lines", "integer")), ("show the last {1} lines of the {0} log", "{0} log, {1} lines", "tail {1} lines from {0}", "last {1} log lines of {0}"), "logs"),
+    ("query_database", "Run a query", (P("query", "sentence"),), ("run the query {0}", "query: {0}", "ask the database {0}", "execute {0}"), "query database"),
+    ("copy_file", "Copy a file", (P("source", "path"), P("destination", "path")), ("copy {0} to {1}", "duplicate {0} as {1}", "cp {0} {1}", "make a copy of {0} at {1}"), "copy file"),
+    ("rename_file", "Rename a file", (P("old_name", "path"), P("new_name", "path")), ("rename {0} to {1}", "call {0} {1} instead", "mv {0} {1}", "{0} should be called {1}"), "rename file"),
+    ("compress", "Pack files into an archive", (P("files", "path"), _enum("format", "zip tar gz", ("as {}", "into a {} archive"))), ("compress {0}", "pack {0}", "archive {0}", "make {0} smaller"), "compress archive"),
+    ("word_count", "Count words", (P("text", "sentence"),), ("how many words are in {0}", "count the words of {0}", "word count: {0}"), "count word"),
+    ("summarize", "Summarise a text", (P("text", "sentence"), _optional("max_words", "integer")), ("summarise {0}", "sum up {0}", "give me a summary of {0}", "shorten {0}"), "summary"),
+    ("random_number", "Draw a random number", (P("low", "integer"), P("high", "integer")), ("give me a number between {0} and {1}", "random number from {0} to {1}", "pick a number between {0} and {1}", "draw a number, {0} to {1}"), "random number"),
+    ("power", "Raise a number to a power", (P("base", "number"), P("exponent", "integer")), ("what is {0} to the power of {1}", "{0} ^ {1}", "{0} to the {1}", "raise {0} to {1}"), "power"),
+    ("percentage", "Compute a share", (P("percent", "number"), P("of", "number")), ("what is {0} percent of {1}", "{0}% of {1}", "how much is {0} % of {1}", "take {0} percent of {1}"), "percent"),
+    ("age_on", "How old somebody is", (P("birthday", "date"),), ("how old is someone born on {0}", "I was born on {0}, how old am I", "age for birthday {0}"), "age birthday"),
+    ("days_until", "Days until a date", (P("date", "date"),), ("how many days until {0}", "how long until {0}", "days to {0}", "when is {0}, in how many days"), "days"),
+    ("add_contact", "Save a contact", (P("name", "person"), P("email", "email")), ("save {0} with {1}", "{0}'s address is {1}, save it", "add {0} ({1}) to my contacts", "new contact {0}, {1}"), "contact"),
+    ("invite", "Invite people", (P("people", "people"), P("event", "phrase")), ("invite {0} to {1}", "ask {0} to come to {1}", "{0} should come to {1}"), "invite"),
+    ("start_workout", "Start a workout", (P("activity", "word"), P("minutes", "integer")), ("{1} minutes of {0}", "start {0} for {1} minutes", "I want to do {0} for {1} minutes", "let's do {1} minutes of {0}"), "workout"),
+    ("add_to_cart", "Put a product into the cart", (P("product", "phrase"), P("quantity", "integer")), ("add {1} {0} to the cart", "I take {1} {0}", "put {1} {0} in my cart", "{1} times {0} please", "I want to buy {1} {0}"), "cart buy"),
+    ("track_flight", "Status of a flight", (P("flight", "identifier"),), ("is {0} on time", "status of flight {0}", "has {0} landed", "where is flight {0}", "when does {0} land"), "flight"),
+    ("next_train", "Next train between two stations", (P("from_station", "place"), P("to_station", "place")), ("when is the next train from {0} to {1}", "next train to {1} from {0}", "trains from {0} to {1}", "how can I get to {1} from {0} by train"), "train"),
+    ("get_population", "Population of a place", (P("place", "place"),), ("how many people live in {0}", "population of {0}", "how big is {0}", "how many inhabitants has {0}"), "population people"),
+    ("get_holidays", "Public holidays", (P("country", "place"), P("year", "integer")), ("holidays in {0} in {1}", "what are the {1} holidays in {0}", "which days are free in {0} in {1}"), "holidays"),
+    ("find_movie", "Find a film", (P("title", "phrase"),), ("find the film {0}", "who plays in {0}", "I want to watch {0}", "what is {0} about", "is {0} a good film"), "movie film"),
+    ("set_volume", "Set the volume", (P("level", "integer"),), ("volume {0}", "set the volume to {0}", "make it {0} loud", "turn it up to {0}", "turn the sound down to {0}"), "volume"),
+    ("open_app", "Open an app", (P("app", "word"),), ("open {0}", "start {0}", "launch {0}", "I want to use {0}"), "app open"),
+    ("take_note", "Write a note", (P("note", "sentence"),), ("note: {0}", "write down {0}", "take a note: {0}", "remember this: {0}", "make a note that says {0}"), "note"),
+    ("take_screenshot", "Take a picture of the screen", (), ("take a screenshot", "make a picture of the screen", "capture the screen"), "screenshot"),
+    ("lock_screen", "Lock the computer", (), ("lock the computer", "lock my screen", "I'm leaving, lock it"), "lock screen"),
+    ("next_song", "Play the next song", (), ("next song", "play the next one", "another song please"), "song next"),
+    ("git_status", "Status of the working tree", (), ("what has changed", "git status", "show me the changes", "any changes"), "git status"),
+    ("run_tests", "Run the tests", (_optional("path", "path"),), ("run the tests", "do the tests pass", "test everything", "run all tests"), "tests"),
+)  # fmt: skip
+CATALOGUE_NAMES = frozenset(entry[0] for entry in (*ENTRIES, *CODING, *EVERYDAY))

@@ -1,0 +1,58 @@
+"""Muon for the matrices between embeddings, AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .model import Model
+
+
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """The nearest (semi-)orthogonal matrix, roughly, by Newton and Schulz's iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16()
+    flipped = x.shape[0] > x.shape[1]
+    x = x.T if flipped else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if flipped else x).float()
+
+
+class Muon(Optimizer):
+    """Momentum, then the nearest orthogonal matrix, scaled so that its steps are as large as Adam's."""
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.02):
+        super().__init__(weights, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Change every matrix that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                momentum = state.setdefault("momentum", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - group["momentum"])
+                update = orthogonal(weight.grad.lerp(momentum, group["momentum"]))
+                weight.mul_(1 - group["lr"] * group["decay"])
+                weight.add_(update, alpha=-group["lr"] * 0.2 * max(weight.shape) ** 0.5)
+
+
+def optimisers(model: Model, lr: float, muon: bool = True) -> list[Optimizer]:
+    """The optimisers that together hold every weight once."""
+    inner = {n: p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n}
+    outer = [p for n, p in model.named_parameters() if n not in inner and p.ndim == 2]
+    small = [p for p in model.parameters() if p.ndim != 2]
+    matrices = list(inner.values())
+    groups = [{"params": outer, "weight_decay": 0.01}, {"params": small, "weight_decay": 0.0}]
+    if not muon:
+        groups.append({"params": matrices, "weight_decay": 0.02})
+    adam = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+    return [adam, Muon(matrices, lr)] if muon else [adam]
