@@ -77,6 +77,22 @@ async def test_a_call_is_started_streamed_and_ended() -> None:
     assert found[-1].finished.reason == pb.FINISH_REASON_TOOL_CALLS
 
 
+async def test_a_long_argument_streams_as_it_is_generated() -> None:
+    words = " ".join(["quiet", "river", "morning", "garden"] * 8)
+    found = await events(f'<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{words}"}}}}\n</tool_call>')
+    tokens = len(TOKENIZER.encode(words, add_special_tokens=False))
+    assert tokens >= 40
+    deltas = [event for event in found if event.HasField("tool_call_arguments")]
+    assert len(deltas) >= 0.9 * tokens
+    begin = next(i for i, event in enumerate(found) if event.HasField("tool_call_start"))
+    sampled_before = 0
+    for event in found[begin:]:
+        sampled_before += len(event.token_ids)
+        if event.HasField("tool_call_arguments") and "quiet" in event.tool_call_arguments.arguments_delta:
+            break
+    assert sampled_before < 10
+
+
 async def test_reasoning_is_told_apart_and_counted() -> None:
     found = await events("<think>\nhm, hm\n</think>\n\nYes.")
     assert "".join(event.reasoning for event in found) == "hm, hm"
