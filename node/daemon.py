@@ -31,7 +31,7 @@ from node.services.model import ModelServicer
 from node.services.shard import ShardServicer
 from node.serving.head import PipelineHead
 from node.serving.ticket import Limits
-from node.shards import Neighbours, Shards
+from node.shards import HeldShard, Neighbours, Shards
 from node.stages import Stages
 from tandem import rpc
 from tandem.discovery import Announcement
@@ -41,7 +41,6 @@ from tandem.v1 import membership_pb2 as pb
 from tandem.v1 import types_pb2
 from tandem.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from tandem.v1.membership_pb2_grpc import add_MembershipServiceServicer_to_server
-from tandem.v1.model_pb2 import Plan
 from tandem.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from tandem.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from tandem.version import __version__
@@ -216,8 +215,8 @@ class Node:
             raise UnavailableError("a link to this very node")
         return DialledPipe(rpc.make_channel(self._membership.address(node_id)), own_channel=True)
 
-    async def _ensure(self, pipeline: pb.Pipeline, plan: Plan, epoch: int) -> None:
-        await self._keeper.stages(pipeline, plan, epoch)
+    async def _ensure(self, head: HeldShard, epoch: int) -> None:
+        await self._keeper.stages(head, epoch)
 
     def _changed(self) -> None:
         self._membership.notify()

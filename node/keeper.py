@@ -14,7 +14,6 @@ from node.placement import Placer
 from node.shards import UNLOADED, HeldShard, Shards
 from node.stages import Stages, node_of, request_for
 from tandem.errors import OverloadedError, PreconditionError, TandemError, UnavailableError
-from tandem.v1 import membership_pb2, model_pb2
 
 log = logging.getLogger(__name__)
 
@@ -44,18 +43,19 @@ class Keeper:
                         self._busy.add(held.pipeline_id)
                         tasks.create_task(self._look(held), name=f"keeper of {held.pipeline_id}")
 
-    async def stages(self, pipeline: membership_pb2.Pipeline, plan: model_pb2.Plan, epoch: int) -> None:
-        """Sees to it that every stage behind the head holds its shard of ``plan``; loads what is missing.
+    async def stages(self, head: HeldShard, epoch: int) -> None:
+        """Sees to it that every stage behind a head holds its shard of the same plan; loads what is missing.
 
         Raises:
             UnavailableError: a stage is missing; names it, its node, and why.
             OverloadedError: its memory is short now.
         """
+        pipeline = head.pipeline
         for index in range(1, len(pipeline.stages)):
             node_id = node_of(pipeline, index)
             try:
-                if not await self._stages.holds(node_id, pipeline.pipeline_id, plan.digest):
-                    await self._load(pipeline, plan, index, epoch)
+                if not await self._stages.holds(node_id, pipeline.pipeline_id, head.plan.digest):
+                    await self._load(head, index, epoch)
             except OverloadedError:
                 raise
             except TandemError as error:
@@ -86,18 +86,19 @@ class Keeper:
                 self._headless.add(pipeline.pipeline_id)
             else:
                 self._shards.say(held, f"{head} lost its stage and is told to load it again")
-                await self._load(pipeline, held.plan, 0, pipeline.epoch)
+                await self._load(held, 0, pipeline.epoch)
         except PreconditionError as error:
             if error.code == UNLOADED:
                 await self._let_go(held)
         except TandemError as error:
             self._shards.say(held, f"stage 0 on {head} is missing: {error.message}")
 
-    async def _load(self, pipeline: membership_pb2.Pipeline, plan: model_pb2.Plan, index: int, epoch: int) -> None:
-        request = request_for(pipeline, await self._placer.pinned(plan), index)
+    async def _load(self, held: HeldShard, index: int, epoch: int) -> None:
+        planned = await self._placer.pinned(held.plan, held.headers)
+        request = request_for(held.pipeline, planned, index)
         request.pipeline.epoch = epoch
-        node_id = node_of(pipeline, index)
-        log.info("%s loads stage %d of %s again", self._stages.name(node_id), index, pipeline.pipeline_id)
+        node_id = node_of(held.pipeline, index)
+        log.info("%s loads stage %d of %s again", self._stages.name(node_id), index, held.pipeline_id)
         async for _ in self._stages.load(node_id, request):
             pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node.cluster.costs import size_text
 from tandem.errors import OverloadedError, UnavailableError
 
 
@@ -34,8 +35,8 @@ class Memory:
                 raise UnavailableError(f"{model_id} is being loaded here already, as {other}", code="model_loading")
         if needed > self.free:
             raise OverloadedError(
-                f"{needed / 1e9:.2f} GB are needed for weights and caches, {self.free / 1e9:.2f} GB of "
-                f"{self.total / 1e9:.2f} GB are free",
+                f"{size_text(needed)} are needed for weights and caches, {size_text(self.free)} of "
+                f"{size_text(self.total)} are free",
                 retry_after=0,
                 code="out_of_memory",
             )

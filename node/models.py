@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 READY_DEADLINE: Final = 60.0
 """Seconds from the last stage's load until the ring must be closed."""
+FORGOTTEN_DEADLINE: Final = 2.0
+"""Seconds from unloading until no node may speak of the pipeline any more."""
 
 
 class Models:
@@ -104,7 +106,7 @@ class Models:
                 yield model_pb2.LoadModelResponse(ready=serving)
                 return
             if request.HasField("plan"):
-                planned = await self._placer.pinned(request.plan)
+                planned = await self._placer.adopt(request.plan, request.context_tokens)
             else:
                 wish = Wish(request.context_tokens, tuple(request.node_ids), request.stage_count)
                 planned = await self._placer.place(model_id, wish)
@@ -120,7 +122,7 @@ class Models:
                 yield model_pb2.LoadModelResponse(ready=ready)
             finally:
                 if not done:
-                    await self._stages.unload_all(pipeline)
+                    await self._unload(pipeline)
 
     def _serving(self, model_id: str) -> membership_pb2.Pipeline | None:
         """The pipeline of a model that serves; None where there is none. Raises UnavailableError for one that does
@@ -184,7 +186,20 @@ class Models:
 
     async def unload(self, name: str) -> int:
         """Frees a model on every node; bytes given back. Raises NotFoundError."""
-        return await self._stages.unload_all(self.pipeline(name))
+        return await self._unload(self.pipeline(name))
+
+    async def _unload(self, pipeline: membership_pb2.Pipeline) -> int:
+        """Frees a pipeline, and waits a little until no node speaks of it any more: whoever loads the model next must
+        not find it."""
+        freed = await self._stages.unload_all(pipeline)
+        try:
+            async with asyncio.timeout(FORGOTTEN_DEADLINE):
+                async for topology in self._membership.watch():
+                    if all(each.pipeline_id != pipeline.pipeline_id for each in topology.pipelines):
+                        break
+        except TimeoutError:
+            log.info("%s is unloaded, but a node that cannot be reached held a part of it", pipeline.pipeline_id)
+        return freed
 
 
 def _entry(local: LocalModel, node_id: str) -> model_pb2.ModelEntry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from node.cluster.costs import LinkFacts, ModelCosts, NodeFacts
 from node.cluster.local_model import LocalModel
 from node.cluster.membership import Membership
-from node.cluster.planner import Placement, plan
+from node.cluster.planner import plan
 from node.cluster.store import ModelStore
 from node.engine.headers import Headers
 from node.engine.loading import ModelFacts, inspect_model, plan_digest, preferred_cast
@@ -88,7 +88,7 @@ class Placer:
             spread=wish.exact,
         )
         ranges = [(first, end) for _, first, end in placement.stages]
-        kv_tokens = _kv_tokens(facts, placement, nodes)
+        kv_tokens = _kv_tokens(facts, placement.stages, nodes)
         digest = await self._worker.run(partial(plan_digest, model.folder, headers, cast_to, ranges))
         made = model_pb2.Plan(
             model=types_pb2.ModelRef(model_id=model.model_id, revision=model.revision),
@@ -103,21 +103,47 @@ class Placer:
         )
         return _planned(made, model, headers, facts)
 
-    async def pinned(self, given: model_pb2.Plan) -> Planned:
-        """What a plan that somebody made, or that is in force, needs to load.
+    async def adopt(self, given: model_pb2.Plan, context_tokens: int = 0) -> Planned:
+        """A plan that somebody brings, made fit: with the digest that this node finds, and caches for what is free now.
+
+        Raises:
+            NotFoundError: a node of the plan is not alive; and as ``pinned``.
+            OverloadedError: memory is short; says how much.
+        """
+        alive = {node.node_id: node for node in self.alive()}
+        stages = [(stage.node_ids[0], *layers) for stage, layers in zip(given.stages, ranges_of(given), strict=True)]
+        missing = [node_id for node_id, _, _ in stages if node_id not in alive]
+        if missing:
+            raise NotFoundError(f"no such node is alive: {', '.join(missing)}")
+        model, headers, facts = await self._checked(given)
+        made = model_pb2.Plan()
+        made.CopyFrom(given)
+        made.kv_tokens = _kv_tokens(facts, stages, list(alive.values()), context_tokens)
+        digest = partial(plan_digest, model.folder, headers, given.cast_to, ranges_of(given))
+        made.digest = await self._worker.run(digest)
+        return _planned(made, model, headers, facts)
+
+    async def pinned(self, given: model_pb2.Plan, headers: Headers) -> Planned:
+        """What a plan that is in force needs to load. With the checkpoint's headers, its weights need not be here.
 
         Raises:
             NotFoundError: the model is not to be had in the plan's revision.
             PreconditionError: its stages do not cover the model's layers one after the other.
+            CheckpointError: a file is missing or damaged; names it.
         """
+        return _planned(given, *await self._checked(given, headers))
+
+    async def _checked(
+        self, given: model_pb2.Plan, headers: Headers | None = None
+    ) -> tuple[LocalModel, Headers, ModelFacts]:
         model = await self._store.find(given.model.model_id, given.model.revision)
-        headers = await self._store.headers(model)
+        headers = headers or await self._store.headers(model)
         facts = await self._worker.run(partial(inspect_model, model.folder, headers, given.cast_to))
         ranges = ranges_of(given)
         ends = [0, *(end for _, end in ranges)]
         if not ranges or ends[-1] != facts.layers or [first for first, _ in ranges] != ends[:-1]:
             raise PreconditionError(f"the plan's stages do not cover the {facts.layers} layers of {model.model_id}")
-        return _planned(given, model, headers, facts)
+        return model, headers, facts
 
     def alive(self) -> list[membership_pb2.Node]:
         """The nodes that may take part."""
@@ -184,19 +210,26 @@ def _planned(plan: model_pb2.Plan, model: LocalModel, headers: Headers, facts: M
     )
 
 
-def _kv_tokens(facts: ModelFacts, placement: Placement, nodes: Sequence[membership_pb2.Node]) -> int:
-    """Positions that fit on the tightest stage beside its weights.
+def _kv_tokens(
+    facts: ModelFacts, stages: Iterable[tuple[str, int, int]], nodes: Sequence[membership_pb2.Node], least: int = 0
+) -> int:
+    """Positions that fit on the tightest stage beside its weights; stages are (node id, first layer, end).
 
-    Raises OverloadedError when that is none.
+    Raises OverloadedError when they are fewer than ``least``, or none.
     """
     free = {node.node_id: node.capabilities.free_memory_bytes for node in nodes}
     tokens = MAX_KV_TOKENS
-    for node_id, first, end in placement.stages:
+    for node_id, first, end in stages:
         cost = sum(facts.sizes.kv_per_token[first:end])
         if cost:
             tokens = min(tokens, int((free[node_id] - facts.sizes.stage(first, end)) * KV_SHARE / cost))
-    if tokens < 1:
-        raise OverloadedError("no memory is left for caches beside the weights", retry_after=0, code="out_of_memory")
+    if tokens < max(1, least):
+        raise OverloadedError(
+            f"the memory that is free beside the weights holds {max(0, tokens):,} tokens of context, "
+            f"{max(1, least):,} are wanted",
+            retry_after=0,
+            code="out_of_memory",
+        )
     return tokens
 
 

@@ -15,7 +15,7 @@ from node.cluster.store import ModelStore
 from node.engine.frames import StageStatistics
 from node.engine.head import HeadShard
 from node.engine.headers import Headers
-from node.engine.loading import LoadedShard, load_shard, needed_files
+from node.engine.loading import LoadedShard, load_shard, needed_files, release
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
@@ -46,14 +46,14 @@ _REMEMBERED: Final = 1024
 class Neighbours:
     """What a shard needs of the rest of the node.
 
-    ``dial`` opens a pipe to a node; ``ensure`` sees to it that the other stages of a pipeline are loaded under an
-    epoch; ``store`` finds checkpoints; ``changed`` is told of every change.
+    ``dial`` opens a pipe to a node; ``ensure`` sees to it that the stages behind a head are loaded under an epoch;
+    ``store`` finds checkpoints; ``changed`` is told of every change.
     """
 
     node_id: str
     name_of: Callable[[str], str]
     dial: Callable[[str], Awaitable[Pipe]]
-    ensure: Callable[[membership_pb2.Pipeline, model_pb2.Plan, int], Awaitable[None]]
+    ensure: Callable[[HeldShard, int], Awaitable[None]]
     store: ModelStore
     changed: Callable[[], None]
 
@@ -66,6 +66,7 @@ class HeldShard:
     plan: model_pb2.Plan
     index: int
     loaded: LoadedShard
+    headers: Headers
     head: PipelineHead | None = None
     relay: Relay | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -182,7 +183,7 @@ class Shards:
                 while not loading.done():
                     yield progress.message()
                     await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
-                model, loaded = loading.result()
+                model, headers, loaded = loading.result()
             finally:
                 progress.cancelled = True
                 loading.cancel()
@@ -193,7 +194,7 @@ class Shards:
                     "other files or other versions of mlx and mlx-lm"
                 )
             self._memory.correct(pipeline_id, loaded.weight_bytes + request.kv_budget_bytes)
-            held = await self._make(pipeline, plan, index, loaded, model)
+            held = await self._make(pipeline, plan, index, loaded, headers, model)
             if pipeline_id in self._unloaded:
                 raise PreconditionError(f"{pipeline_id} was unloaded here meanwhile", code=UNLOADED)
         except BaseException:
@@ -205,16 +206,16 @@ class Shards:
 
     async def _load(
         self, request: shard_pb2.LoadShardRequest, index: int, progress: _Progress
-    ) -> tuple[LocalModel, LoadedShard]:
+    ) -> tuple[LocalModel, Headers, LoadedShard]:
         """Fetches what is missing of this stage's files, then loads it."""
         plan, store = request.plan, self._neighbours.store
         model = await store.find(plan.model.model_id, plan.model.revision)
         headers = Headers.load(request.headers) if request.headers else await store.headers(model)
         ranges = ranges_of(plan)
         files = await self._worker.run(partial(needed_files, model.folder, headers, *ranges[index]))
-        progress.phase = model_pb2.LOAD_PHASE_DOWNLOADING
-        await store.fetch(model, files, progress)
-        progress.phase = model_pb2.LOAD_PHASE_LOADING
+        progress.begin(model_pb2.LOAD_PHASE_DOWNLOADING)
+        await store.fetch(model, files, headers, progress)
+        progress.begin(model_pb2.LOAD_PHASE_LOADING)
         job = partial(
             load_shard,
             model.folder,
@@ -225,7 +226,7 @@ class Shards:
             kv_budget_bytes=request.kv_budget_bytes,
             progress=progress,
         )
-        return model, await self._worker.run(job)
+        return model, headers, await self._worker.run(job)
 
     def _index(self, plan: model_pb2.Plan) -> int:
         for index, stage in enumerate(plan.stages):
@@ -239,12 +240,13 @@ class Shards:
         plan: model_pb2.Plan,
         index: int,
         loaded: LoadedShard,
+        headers: Headers,
         local: LocalModel,
     ) -> HeldShard:
         own = membership_pb2.Pipeline()
         own.CopyFrom(pipeline)
         own.state, own.reason = membership_pb2.PIPELINE_STATE_LOADING, ""
-        held = HeldShard(own, plan, index, loaded)
+        held = HeldShard(own, plan, index, loaded, headers)
         hello = pipeline_pb2.LinkHello(
             pipeline_id=own.pipeline_id,
             node_id=self._neighbours.node_id,
@@ -265,7 +267,7 @@ class Shards:
                 self._limits(plan.kv_tokens, loaded.batchable),
                 self._neighbours.dial,
                 self._neighbours.name_of,
-                partial(self._neighbours.ensure, own, plan),
+                partial(self._neighbours.ensure, held),
                 self._neighbours.changed,
             )
         else:
@@ -313,9 +315,9 @@ class Shards:
             task.cancel()
         await asyncio.gather(*held.tasks, return_exceptions=True)
         freed = self._memory.release(pipeline_id)
-        shard = held.loaded.shard
+        await self._worker.run(held.loaded.shard.clear)
         del held
-        await self._worker.run(shard.clear)
+        await self._worker.run(release)
         self._neighbours.changed()
         return freed
 
@@ -372,17 +374,21 @@ class _Progress:
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
-        self.phase = model_pb2.LOAD_PHASE_LOADING
-        self.done = self.total = 0
+        self._phase = model_pb2.LOAD_PHASE_LOADING
+        self._done = self._total = 0
         self.cancelled = False
+
+    def begin(self, phase: model_pb2.LoadPhase.ValueType) -> None:
+        """What is done now; its bytes count from zero."""
+        self._phase, self._done, self._total = phase, 0, 0
 
     def __call__(self, done: int, total: int) -> None:
         if self.cancelled:
             raise TandemError("the load was given up", code="cancelled")
-        self.done, self.total = done, total
+        self._done, self._total = done, total
 
     def message(self) -> model_pb2.NodeLoadProgress:
         """The progress now."""
         return model_pb2.NodeLoadProgress(
-            node_id=self._node_id, phase=self.phase, done_bytes=self.done, total_bytes=self.total
+            node_id=self._node_id, phase=self._phase, done_bytes=self._done, total_bytes=self._total
         )

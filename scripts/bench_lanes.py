@@ -55,10 +55,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     figures = asyncio.run(measure(arguments.rounds))
-    print(f"two stages    one client {figures['one']:6.0f} tokens/s   sixteen {figures['sixteen']:6.0f} tokens/s")
-    print(
-        f"three stages  one step   {figures['in_flight_1']:6.0f} tokens/s   three   {figures['in_flight_3']:6.0f} tokens/s"
-    )
+    print("tokens/s          one   many")
+    print(f"two stages     {figures['one']:6.0f} {figures['sixteen']:6.0f}   one client, sixteen clients")
+    print(f"three stages   {figures['in_flight_1']:6.0f} {figures['in_flight_3']:6.0f}   one step in flight, three")
     print(f"sixteen clients / one: {figures['shared_ratio']:.2f} x (wanted: 4)")
     print(f"three in flight / one: {figures['full_ratio']:.2f} x (wanted: 2.7)")
     if arguments.json:

@@ -73,6 +73,12 @@ class LocalModel:
     model_type: str
     complete: bool
 
+    @property
+    def prepared(self) -> bool:
+        """Whether nothing but weights can be missing. Not so for a hub's snapshot whose fetching ended before its
+        headers were known. Raises CheckpointError when the known ones are damaged."""
+        return self.complete or self.folder.parent.name != "snapshots" or known_headers(self.folder) is not None
+
     def headers(self) -> Headers:
         """What the whole checkpoint holds, also where only some of its files are here and the rest is known.
 

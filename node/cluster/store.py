@@ -39,7 +39,7 @@ class ModelStore:
             CheckpointError: a file is damaged; names it.
         """
         found = await asyncio.to_thread(self._catalog.find, model_id, revision=revision)
-        if found is not None:
+        if found is not None and await asyncio.to_thread(lambda: found.prepared):
             return found
         other = await asyncio.to_thread(self._catalog.find, model_id) if revision else None
         if other is not None and other.revision.startswith("local-"):
@@ -57,9 +57,10 @@ class ModelStore:
         """What all weight files hold. Raises CheckpointError."""
         return await asyncio.to_thread(model.headers)
 
-    async def fetch(self, model: LocalModel, files: Sequence[str], progress: Progress) -> None:
-        """Makes the named weight files be on this disk; raises and is cancelled as ``Weights.fetch``."""
-        await self._weights.fetch(model, files, progress=progress)
+    async def fetch(self, model: LocalModel, files: Sequence[str], headers: Headers, progress: Progress) -> None:
+        """Makes the named weight files be on this disk, as the checkpoint's headers describe them; raises and is
+        cancelled as ``Weights.fetch``."""
+        await self._weights.fetch(model, files, headers=headers, progress=progress)
 
     async def on_disk(self) -> list[LocalModel]:
         """Every model that is wholly on this disk."""

@@ -83,11 +83,19 @@ class Weights:
                 return here
             raise
 
-    async def fetch(self, model: LocalModel, files: Collection[str], *, progress: Progress | None = None) -> None:
+    async def fetch(
+        self,
+        model: LocalModel,
+        files: Collection[str],
+        *,
+        headers: Headers | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         """Make the named weight files of a model be on this disk; those that are here and whole are not fetched again.
 
         An error or a cancellation, which ends it at once, keeps what came, and the next call goes on from there. Calls
-        for the same files at a time, also of other processes, share the work.
+        for the same files at a time, also of other processes, share the work. ``headers`` are the checkpoint's where
+        they are known; else the folder must say.
 
         Raises:
             CheckpointError: a file is missing in a local folder, or came damaged and was removed; names it.
@@ -95,7 +103,7 @@ class Weights:
             UnavailableError: the hub does not answer, or a transfer breaks off again and again.
             NotFoundError: the hub no longer has the model.
         """
-        present = await asyncio.to_thread(_present, model, files)
+        present = await asyncio.to_thread(_present, model, files, headers)
         missing = [file for file in files if file not in present]
         done, total = sum(present.values()), 0
 
@@ -191,9 +199,9 @@ def _kept_headers(folder: Path) -> Headers | None:
         return None
 
 
-def _present(model: LocalModel, files: Iterable[str]) -> dict[str, int]:
+def _present(model: LocalModel, files: Iterable[str], headers: Headers | None) -> dict[str, int]:
     """Those of the files that are here and as long as the headers say, and their sizes."""
-    headers = model.headers()
+    headers = headers or model.headers()
     present = {}
     for name in files:
         path = model.folder / name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -18,6 +19,9 @@ from tandem.v1 import pipeline_pb2 as pb
 
 MAX_STEP_BYTES: Final = 1 << 30
 """A step that claims more than this is taken for garbage."""
+
+_ELEMENTS: Final[dict[int, frames.ElementType]] = {int(element): element for element in frames.ElementType}
+_ERRORS: Final[dict[int, frames.SpanError]] = {int(error): error for error in frames.SpanError}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,33 +235,35 @@ def _fill_step(message: pb.Step, step: frames.Step) -> None:
 
 
 def _step(message: pb.Step) -> frames.Step:
-    try:
-        elements = [frames.ElementType(spec.data_type) for spec in message.tensors]
-        errors = [frames.SpanError(failure.error) for failure in message.failures]
-    except ValueError as error:
-        raise LinkError(f"step {message.step_id}: {error}") from error
-    if sum(spec.byte_count for spec in message.tensors) > MAX_STEP_BYTES:
-        raise LinkError(f"step {message.step_id} claims more than {MAX_STEP_BYTES} bytes")
-    tensors = []
-    for slot, (spec, element) in enumerate(zip(message.tensors, elements, strict=True)):
-        expected = element.size
-        for size in spec.shape:
-            expected *= size
-        if spec.slot != slot or (not spec.is_null and spec.byte_count != expected):
-            raise LinkError(f"step {message.step_id}: slot {spec.slot} has {spec.byte_count} bytes, not {expected}")
-        data = None if spec.is_null else bytearray(spec.byte_count)
-        tensors.append(frames.Tensor(element, tuple(spec.shape), data))
-    return frames.Step(
-        message.step_id,
-        message.batch_id,
-        message.length,
-        tuple(frames.Span(s.sequence_id, s.position, s.token_count, s.return_rows) for s in message.spans),
-        tuple(tensors),
-        tuple(
-            frames.Failure(failure.sequence_id, error, failure.kv_length, failure.message)
-            for failure, error in zip(message.failures, errors, strict=True)
-        ),
-    )
+    """Plain loops: between two tokens everything has left the processor's caches, and each call more is felt."""
+    step_id = message.step_id
+    tensors: list[frames.Tensor] = []
+    total = 0
+    for spec in message.tensors:
+        element = _ELEMENTS.get(spec.data_type)
+        if element is None or spec.slot != len(tensors):
+            raise LinkError(f"step {step_id}: slot {spec.slot} is out of order or of no known element type")
+        shape = tuple(spec.shape)
+        data = None
+        if not spec.is_null:
+            size = spec.byte_count
+            total += size
+            if size != prod(shape) * element.size:
+                raise LinkError(f"step {step_id}: {size} bytes for {element.name}{list(shape)}")
+            if total > MAX_STEP_BYTES:
+                raise LinkError(f"step {step_id} claims more than {MAX_STEP_BYTES} bytes")
+            data = bytearray(size)
+        tensors.append(frames.Tensor(element, shape, data))
+    spans = [frames.Span(s.sequence_id, s.position, s.token_count, s.return_rows) for s in message.spans]
+    failures = [_failure(failure) for failure in message.failures]
+    return frames.Step(step_id, message.batch_id, message.length, tuple(spans), tuple(tensors), tuple(failures))
+
+
+def _failure(message: pb.SpanFailure) -> frames.Failure:
+    error = _ERRORS.get(message.error)
+    if error is None:
+        raise LinkError(f"a row failed for no known reason: {message.error}")
+    return frames.Failure(message.sequence_id, error, message.kv_length, message.message)
 
 
 def _varint(value: int) -> bytes:

@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -35,6 +36,7 @@ class Daemon:
     name: str
     arguments: list[str]
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] = field(init=False)
     address: str = ""
     node_id: str = ""
@@ -43,6 +45,9 @@ class Daemon:
         """Starts the process and waits for its ready line."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TANDEM_")}
         environment["XDG_CONFIG_HOME"] = str(self.folder)
+        # No test reaches the network or the caches of whoever runs it: nothing listens on the discard port.
+        environment |= {"HF_HOME": str(self.folder / f"{self.name}-hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+        environment |= self.environment
         self.log = (self.folder / f"{self.name}.log").open("a")
         self.process = subprocess.Popen(
             [sys.executable, *self.arguments],
@@ -72,8 +77,10 @@ class Daemon:
 
     def kill(self) -> None:
         """Ends it without a word."""
-        self.process.kill()
-        self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        self._close()
 
     def pause(self) -> None:
         """Freezes it."""
@@ -94,9 +101,12 @@ class Daemon:
             self.kill()
             raise
         finally:
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self.log.close()
+            self._close()
+
+    def _close(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.log.close()
 
 
 class Cluster:
@@ -114,16 +124,27 @@ class Cluster:
         assert self.gateway is not None
         return f"http://{self.gateway.address}"
 
-    def add_node(self, *flags: str, mdns: bool = False) -> Daemon:
-        """Starts one more node, which joins the first."""
+    def new_node(
+        self,
+        *flags: str,
+        mdns: bool = False,
+        environment: Mapping[str, str] | None = None,
+        entry: Sequence[str] = ("-m", "tandem.cli", "node"),
+    ) -> Daemon:
+        """One more node, not started yet, which will join the first. ``entry`` is what runs a node's command line."""
         name = f"node-{len(self.nodes)}"
-        arguments = ["-m", "tandem.cli", "node", "--name", name, "--listen", "127.0.0.1:0", "--cluster", self.name]
+        arguments = [*entry, "--name", name, "--listen", "127.0.0.1:0", "--cluster", self.name]
         arguments += ["--data-dir", str(self.folder / name), *flags]
         arguments += [] if mdns else ["--no-mdns"]
         if self.nodes and not mdns:
             arguments += ["--peer", self.nodes[0].address]
-        node = Daemon(name, arguments, self.folder)
+        node = Daemon(name, arguments, self.folder, environment or {})
         self.nodes.append(node)
+        return node
+
+    def add_node(self, *flags: str, mdns: bool = False, environment: Mapping[str, str] | None = None) -> Daemon:
+        """Starts one more node, which joins the first."""
+        node = self.new_node(*flags, mdns=mdns, environment=environment)
         node.start()
         return node
 
@@ -150,6 +171,15 @@ class Cluster:
         """A synchronous channel to a node."""
         return grpc.insecure_channel(self.nodes[node].address, options=rpc.CHANNEL_OPTIONS)
 
+    def tandem(self, *arguments: str, node: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a command of ``tandem`` against a node."""
+        command = [sys.executable, "-m", "tandem.cli", *arguments, "--node", self.nodes[node].address]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("TANDEM_")}
+        environment["XDG_CONFIG_HOME"] = str(self.folder)
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=60, cwd=self.folder, env=environment
+        )
+
     def topology(self, node: int = 0) -> membership_pb2.Topology:
         """The view of a node."""
         with self.channel(node) as channel:
@@ -163,24 +193,21 @@ class Cluster:
 
     def wait_members(self, count: int, seconds: float = START_SECONDS) -> None:
         """Waits until the first node sees that many alive."""
-        deadline = time.monotonic() + seconds
-        while True:
-            nodes = self.topology().nodes
-            if sum(node.state == membership_pb2.NODE_STATE_ALIVE for node in nodes) == count:
-                return
-            assert time.monotonic() < deadline, nodes
-            time.sleep(0.05)
+        alive = membership_pb2.NODE_STATE_ALIVE
+        until(lambda: [node.state for node in self.topology().nodes].count(alive) == count, seconds)
 
     def load(self, model: str = "tandem-demo", stages: int = 0) -> membership_pb2.Pipeline:
         """Loads a model over so many nodes; the ready pipeline."""
-        stages = stages or len(self.nodes)
         self.wait_members(len(self.nodes))
-        request = model_pb2.LoadModelRequest(model=types_pb2.ModelRef(model_id=model), stage_count=stages)
-        with self.channel() as channel:
-            for response in ModelServiceStub(channel).LoadModel(request, timeout=120):
-                if response.HasField("ready"):
-                    return response.ready
-        raise AssertionError("the load ended without a pipeline")
+        return self.load_events(model, stage_count=stages or len(self.nodes))[-1].ready
+
+    def load_events(self, model: str = "", *, node: int = 0, **wish: Any) -> list[model_pb2.LoadModelResponse]:
+        """Everything that a load says, the ready pipeline last."""
+        request = model_pb2.LoadModelRequest(model=types_pb2.ModelRef(model_id=model), **wish)
+        with self.channel(node) as channel:
+            events = list(ModelServiceStub(channel).LoadModel(request, timeout=120))
+        assert events[-1].HasField("ready"), events[-1]
+        return events
 
     def unload(self, name: str) -> int:
         """Unloads a model; bytes freed."""
@@ -196,11 +223,25 @@ class Cluster:
     def kill(self) -> None:
         """Ends every process whatever happens."""
         for daemon in self._all():
-            if daemon.process.poll() is None:
-                daemon.kill()
+            daemon.kill()
 
     def _all(self) -> Sequence[Daemon]:
         return [*([self.gateway] if self.gateway else []), *self.nodes]
+
+
+def until(condition: Callable[[], object], seconds: float) -> float:
+    """Waits until a condition holds; the seconds that it took. What it raises counts as no until the time is over."""
+    begin = time.monotonic()
+    while True:
+        try:
+            if condition():
+                return time.monotonic() - begin
+            problem: Exception | None = None
+        except (grpc.RpcError, OSError, AssertionError) as error:
+            problem = error
+        if time.monotonic() - begin > seconds:
+            raise AssertionError(f"not within {seconds} s: {condition.__doc__ or condition}") from problem
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -210,7 +251,8 @@ def running(folder: Path, nodes: int, *flags: str, model: str = "", gateway: boo
     try:
         for _ in range(nodes):
             cluster.add_node(*flags)
-        cluster.wait_members(nodes)
+        if nodes:
+            cluster.wait_members(nodes)
         if model:
             cluster.load(model)
         if gateway:
