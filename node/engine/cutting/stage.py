@@ -158,9 +158,6 @@ class _Forward:
             raise ValueError(
                 f"{len(stage.input_slots)} tensors cross the cut before call {stage.first}, not {len(wire)}"
             )
-        for slot, array in zip(stage.input_slots, wire, strict=True):
-            if array is None:
-                raise ValueError(f"{slot} did not cross the cut before call {stage.first}")
         self._given = dict(_unpack(stage.inputs, wire))
         self._made: dict[Key, Any] = {}
 

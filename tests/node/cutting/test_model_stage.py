@@ -171,8 +171,6 @@ def test_the_wrong_number_of_tensors_is_an_error() -> None:
     for wire in ([], [mx.zeros((1, 1, 8)), mx.zeros((1, 1, 8))]):
         with pytest.raises(ValueError, match="1 tensors cross"):
             stage(mx.array([[1]]), wire, stage.make_cache())
-    with pytest.raises(ValueError, match="result of call 0: BxLx8 float32 did not cross"):
-        stage(mx.array([[1]]), [None], stage.make_cache())
 
 
 def test_a_model_that_nobody_holds_is_freed_at_once(tiny: dict[str, dict[str, Any]]) -> None:
