@@ -13,7 +13,7 @@ from typing import Final
 from node.placement import Placer
 from node.shards import UNLOADED, HeldShard, Shards
 from node.stages import Stages, node_of, request_for
-from tandem.errors import OverloadedError, PreconditionError, TandemError, UnavailableError
+from tandem.errors import OverloadedError, TandemError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class Keeper:
                 self._headless.discard(held.pipeline_id)
             else:
                 await self._look_for_head(held)
+        except Exception:
+            log.exception("looking after %s failed", held.pipeline_id)
         finally:
             self._busy.discard(held.pipeline_id)
 
@@ -87,11 +89,11 @@ class Keeper:
             else:
                 self._shards.say(held, f"{head} lost its stage and is told to load it again")
                 await self._load(held, 0, pipeline.epoch)
-        except PreconditionError as error:
+        except TandemError as error:
             if error.code == UNLOADED:
                 await self._let_go(held)
-        except TandemError as error:
-            self._shards.say(held, f"stage 0 on {head} is missing: {error.message}")
+            else:
+                self._shards.say(held, f"stage 0 on {head} is missing: {error.message}")
 
     async def _load(self, held: HeldShard, index: int, epoch: int) -> None:
         planned = await self._placer.pinned(held.plan, held.headers)

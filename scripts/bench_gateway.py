@@ -1,6 +1,6 @@
 """What the gateway's own work costs per chunk, beside a server that only reads from gRPC and writes to HTTP.
 
-    scripts/bench_gateway.py [--pairs 5] [--json FILE]
+    scripts/bench_gateway.py [--pairs 9] [--json FILE]
 
 Four processes on loopback: a stub head behind the real ``Generate`` that gives each of 64 streams a token every 20 ms,
 all in the same step, as a head with one lane does; the gateway as it is installed; a bare server that awaits a message
@@ -227,7 +227,7 @@ def report(result: dict[str, Any]) -> str:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="pairs of measurements")
+    parser.add_argument("--pairs", type=int, default=9, help="pairs of measurements")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--head", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bare", metavar="HOST:PORT", help=argparse.SUPPRESS)

@@ -36,13 +36,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, TypeVar
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster"), str(ROOT / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 
 from grpc import aio
 from running_cluster import Cluster
@@ -83,14 +82,12 @@ class Clocks:
         """Puts clocks around the two entry points of the engine, for the life of the process."""
         turn, apply = HeadShard.turn, Shard.apply
 
-        @wraps(turn)
         def timed_turn(*arguments: Any, **named: Any) -> Any:
             begin = time.perf_counter()
             result = turn(*arguments, **named)
             self.turns.append((begin, time.perf_counter()))
             return result
 
-        @wraps(apply)
         def timed_apply(shard: Shard, entry: frames.Entry) -> frames.Entry:
             begin = time.perf_counter()
             result = apply(shard, entry)
@@ -99,7 +96,7 @@ class Clocks:
             return result
 
         HeadShard.turn = timed_turn  # type: ignore[method-assign]
-        Shard.apply = timed_apply  # type: ignore[method-assign]
+        Shard.apply = timed_apply  # type: ignore[method-assign, assignment]
 
     def take(self) -> bytes:
         """What was measured since the last time, as JSON."""
@@ -322,7 +319,7 @@ async def serve_head(plan: str, port: int, raw_port: int) -> None:
     head = compute.shard
     assert isinstance(head, HeadShard)
     pipe = DialledPipe(rpc.make_channel(f"127.0.0.1:{port}"), own_channel=True)
-    call = pipe._call
+    call: Any = pipe._call
     raw = socket.create_connection(("127.0.0.1", raw_port))
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print("ready", flush=True)

@@ -61,6 +61,7 @@ async def receive() -> None:
             assert isinstance(entry, Step)
             await answers.put(crc(entry.tensors[0].data) if first else b"\x01")
             first = False
+            del entry  # its memory serves the next one, as below
         await answers.put(b"")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,6 +96,7 @@ def receive_raw(listener: socket.socket) -> None:
             filled += count
         peer.sendall(crc(buffer) if first else b"\x01")
         first = False
+        del buffer
 
 
 class Raw:

@@ -14,12 +14,12 @@ from node.links.codec import Assembler, Piece, decode, encode, to_messages
 from tandem.errors import LinkError, TandemError
 from tandem.v1 import pipeline_pb2 as pb
 
-PIECE_BYTES: Final = 1024 * 1024
-"""Largest piece: each message costs the same whatever its size, on both sides."""
-WINDOW_BYTES: Final = 4 * PIECE_BYTES
+PIECE_BYTES: Final = 512 * 1024
+WINDOW_BYTES: Final = 8 * PIECE_BYTES
 """Bytes of tensors that may be under way un-acknowledged: they fill a fast wire and bound what waits in buffers."""
 GRANT_BYTES: Final = WINDOW_BYTES // 2
-"""The receiver gives back that much at a time: grants cost as much as pieces, and half a window is still under way."""
+"""The receiver gives back that much at a time: a grant costs as much as a piece, and half a window is still on its way.
+"""
 UNLIMITED: Final = 1 << 62
 """Credit of the link that closes the ring: the head always drains it, and credits in a cycle would deadlock."""
 HELLO_DEADLINE: Final = 5.0
@@ -96,11 +96,11 @@ class OutgoingLink:
         await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _take_credit(self, count: int) -> None:
-        while self._credit < count:
+        while self._credit < count and not self.broken.done():
             self._more_credit.clear()
             await self._more_credit.wait()
-            if self.broken.done():
-                raise self.broken.result()
+        if self.broken.done():
+            raise self.broken.result()
         self._credit -= count
 
     async def _read(self) -> None:

@@ -28,5 +28,5 @@ class HangingWorker(Worker):
 
 
 if __name__ == "__main__":
-    daemon.Worker = HangingWorker  # type: ignore[misc]
+    daemon.Worker = HangingWorker
     sys.exit(__main__.main())

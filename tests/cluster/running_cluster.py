@@ -209,9 +209,9 @@ class Cluster:
         assert events[-1].HasField("ready"), events[-1]
         return events
 
-    def unload(self, name: str) -> int:
-        """Unloads a model; bytes freed."""
-        with self.channel() as channel:
+    def unload(self, name: str, node: int = 0) -> int:
+        """Unloads a model by way of a node; bytes freed."""
+        with self.channel(node) as channel:
             request = model_pb2.UnloadModelRequest(name=name)
             return int(ModelServiceStub(channel).UnloadModel(request, timeout=30).freed_bytes)
 

@@ -30,7 +30,9 @@ CONTEXT = 50_000
 """Tokens of the embedded model whose caches take more than half of that on one of two nodes."""
 FILES = 6
 SHARDS = 4
-"""Weight files of the small models, and of the one that is fetched from the hub."""
+"""Weight files of the small models, and of the larger one."""
+LAYERS = 8
+"""Of the larger one."""
 LOOPED = {
     "model_type": "iquestloopcoder",
     "hidden_size": 64,
@@ -93,7 +95,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = maker.configurations()
     maker.make_model(tiny["qwen3"], folder / "sharded", seed=1, shards=FILES, tokenizer=maker.DEMO)
     maker.make_model(tiny["llama"], folder / "damaged", seed=2, shards=FILES, tokenizer=maker.DEMO)
-    large = tiny["llama"] | {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 8}
+    large = tiny["llama"] | {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": LAYERS}
     maker.make_model(large, folder / "large", seed=4, shards=SHARDS, dtype="float16", tokenizer=maker.DEMO)
     shutil.copytree(maker.DEMO, folder / "copy", ignore=shutil.ignore_patterns("tandem.json"))
     maker.make_model(LOOPED, folder / "looped", seed=3, tokenizer=maker.DEMO)
@@ -156,6 +158,15 @@ def folder_of(cluster: Cluster, node: int) -> Path:
 
 def ids(cluster: Cluster, *nodes: int) -> list[str]:
     return [cluster.nodes[node].node_id for node in nodes]
+
+
+def halved(cluster: Cluster, model: str, layers: int, *, node: int = 0) -> model_pb2.Plan:
+    """A plan over the first two nodes with half of the layers on each, however fast they were found to be."""
+    request = model_pb2.PlanModelRequest(model=types_pb2.ModelRef(model_id=model), node_ids=ids(cluster, 0, 1))
+    with cluster.channel(node) as channel:
+        plan = ModelServiceStub(channel).PlanModel(request, timeout=20).plan
+    plan.stages[0].segments[0].end_layer = plan.stages[1].segments[0].first_layer = layers // 2
+    return plan
 
 
 def refusal(cluster: Cluster, model: str, *, node: int = 0, **wish: Any) -> tuple[grpc.StatusCode, str]:
@@ -313,14 +324,10 @@ def test_a_plan_with_a_gap_is_refused(cluster: Cluster) -> None:
 
 def test_each_stage_serves_with_every_other_file_deleted(cluster: Cluster) -> None:
     """The node that is asked has all files, takes no part, and tells the others what the files hold."""
-    nodes = ids(cluster, 0, 1)
     cluster.load_events("sharded", node=2, stage_count=1)
     expected = text(cluster, "sharded", 2)
-    cluster.unload("sharded")
-    with cluster.channel(2) as channel:
-        request = model_pb2.PlanModelRequest(model=types_pb2.ModelRef(model_id="sharded"), node_ids=nodes)
-        plan = ModelServiceStub(channel).PlanModel(request, timeout=20).plan
-
+    cluster.unload("sharded", node=2)
+    plan = halved(cluster, "sharded", 6, node=2)
     index = json.loads((folder_of(cluster, 2) / "sharded" / "model.safetensors.index.json").read_text())["weight_map"]
     for node, stage in enumerate(plan.stages):
         layers = range(stage.segments[0].first_layer, stage.segments[0].end_layer)
@@ -337,9 +344,9 @@ def test_each_stage_serves_with_every_other_file_deleted(cluster: Cluster) -> No
         cluster.load_events(node=2, plan=plan)
         assert text(cluster, "sharded", 0) == expected
         # Nor does anybody need the other files to load a stage again.
-        stage = cluster.nodes[1]
-        stage.kill()
-        cluster.restart(stage)
+        lost = cluster.nodes[1]
+        lost.kill()
+        cluster.restart(lost)
         until(lambda: cluster.shards(1) and text(cluster, "sharded", 0) == expected, 30)
     finally:
         for node in range(2):
@@ -390,9 +397,9 @@ def test_two_nodes_fetch_only_the_files_of_their_stages_and_tell_how_far_they_ar
 ) -> None:
     model = "owner/large"
     hub.add(model, models / "large")
-    hub.stall(at=2_000_000)
     told: dict[str, model_pb2.NodeLoadProgress] = {}
-    request = model_pb2.LoadModelRequest(model=types_pb2.ModelRef(model_id=model), node_ids=ids(cluster, 0, 1))
+    request = model_pb2.LoadModelRequest(plan=halved(cluster, model, LAYERS))
+    hub.stall(at=2_000_000)
     with cluster.channel() as channel:
         for event in ModelServiceStub(channel).LoadModel(request, timeout=60):
             progress = event.progress
@@ -412,9 +419,11 @@ def test_two_nodes_fetch_only_the_files_of_their_stages_and_tell_how_far_they_ar
 
 def test_a_download_that_was_cut_is_taken_up_again(cluster: Cluster, hub: Hub, models: Path) -> None:
     model = "owner/cut-off"
-    hub.stall(at=hub.add(model, models / "large") // SHARDS * 2 // 5)
+    size = hub.add(model, models / "large")
+    plan = halved(cluster, model, LAYERS)
+    hub.stall(at=size // SHARDS * 2 // 5)
     hub.sent.clear()
-    request = model_pb2.LoadModelRequest(model=types_pb2.ModelRef(model_id=model), node_ids=ids(cluster, 0, 1))
+    request = model_pb2.LoadModelRequest(plan=plan)
     with cluster.channel() as channel:
         call = ModelServiceStub(channel).LoadModel(request, timeout=60)
         with pytest.raises(grpc.RpcError):
@@ -434,7 +443,7 @@ def test_a_download_that_was_cut_is_taken_up_again(cluster: Cluster, hub: Hub, m
 
     hub.allowance = None
     hub.sent.clear()
-    cluster.load_events(model, node_ids=ids(cluster, 0, 1))
+    cluster.load_events(plan=plan)
     sizes = {name: len(data) for name, data in hub.repos[model].files.items()}
     whole = sum(sizes[name] for node in range(2) for name in fetched(cluster, node, model))
     assert 0.35 * whole < first < 0.45 * whole

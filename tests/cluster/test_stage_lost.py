@@ -43,9 +43,14 @@ class Watched:
     failed: pb.Failed | None = None
     error: dict[str, Any] | None = None
     """What a client of the gateway is told in band."""
+    refused: str = ""
     ended: float = 0.0
     running: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+
+    def wait_running(self) -> None:
+        """Waits until tokens come."""
+        assert self.running.wait(20), self.refused
 
     def end(self) -> None:
         self.ended = time.monotonic()
@@ -67,8 +72,8 @@ def over_grpc(cluster: Cluster) -> Watched:
                             watched.running.set()
                         if event.HasField("failed"):
                             watched.failed = event.failed
-        except grpc.RpcError:
-            pass
+        except grpc.RpcError as error:
+            watched.refused = str(error)
         finally:
             watched.end()
 
@@ -84,6 +89,7 @@ def over_http(cluster: Cluster) -> Watched:
     def read() -> None:
         try:
             with requests.post(f"{cluster.base}/v1/completions", json=body, stream=True, timeout=60) as response:
+                watched.refused = "" if response.ok else response.text
                 for line in response.iter_lines():
                     if line.startswith(b"data: {"):
                         chunk = json.loads(line.removeprefix(b"data: "))
@@ -160,8 +166,8 @@ def test_a_stage_that_is_killed_and_started_again(cluster: Cluster) -> None:
     others = [head, cluster.gateway]
     processes = untouched(others)
     direct, through = over_grpc(cluster), over_http(cluster)
-    assert direct.running.wait(20)
-    assert through.running.wait(20)
+    direct.wait_running()
+    through.wait_running()
 
     killed = time.monotonic()
     stage.kill()
@@ -186,7 +192,7 @@ def test_a_stage_that_freezes_and_goes_on(cluster: Cluster) -> None:
     expected = text(cluster)
     stage = cluster.nodes[1]
     direct = over_grpc(cluster)
-    assert direct.running.wait(20)
+    direct.wait_running()
 
     frozen = time.monotonic()
     stage.pause()
@@ -208,7 +214,7 @@ def test_a_head_that_is_killed_and_started_again_is_given_its_stage_by_the_other
     others = [stage, cluster.gateway]
     processes = untouched(others)
     through = over_http(cluster)
-    assert through.running.wait(20)
+    through.wait_running()
 
     killed = time.monotonic()
     head.kill()
@@ -227,7 +233,7 @@ def test_a_head_that_freezes_and_goes_on(cluster: Cluster) -> None:
     expected = text(cluster)
     head = cluster.nodes[0]
     through = over_http(cluster)
-    assert through.running.wait(20)
+    through.wait_running()
     frozen = time.monotonic()
     head.pause()
     try:
@@ -239,19 +245,22 @@ def test_a_head_that_freezes_and_goes_on(cluster: Cluster) -> None:
     wait_healed(cluster, expected)
 
 
-def test_what_was_unloaded_while_a_node_was_away_does_not_come_back(cluster: Cluster) -> None:
-    stage = cluster.nodes[1]
-    old = pipeline(cluster, 0).pipeline_id
-    stage.pause()
+@pytest.mark.parametrize("away", [0, 1], ids=["head", "stage"])
+def test_what_was_unloaded_while_a_node_was_away_does_not_come_back(cluster: Cluster, away: int) -> None:
+    there = 1 - away
+    node = cluster.nodes[away]
+    old = pipeline(cluster, there).pipeline_id
+    node.pause()
     try:
-        until(lambda: cluster.topology().nodes[1].state == membership_pb2.NODE_STATE_LOST, 6)
-        cluster.unload("tandem-demo")
-        assert cluster.shards(0) == []
+        until(lambda: cluster.topology(there).nodes[1].state == membership_pb2.NODE_STATE_LOST, 6)
+        cluster.unload("tandem-demo", there)
+        assert cluster.shards(there) == []
     finally:
-        stage.resume()
-    until(lambda: cluster.shards(1) == [], 15)
-    cluster.wait_members(2)
-    assert cluster.shards(0) == []
+        node.resume()
+    until(lambda: cluster.shards(away) == [], 15)
+    assert cluster.shards(there) == []
+    for by in range(2):
+        until(lambda by=by: not cluster.topology(by).pipelines, 5)
     assert cluster.load("tandem-demo").pipeline_id != old
     until(lambda: text(cluster), 10)
 
@@ -263,7 +272,7 @@ def test_of_three_stages_the_one_that_died_is_named(tmp_path: Path, index: int) 
         node_id = pipeline(cluster, 0).stages[index].node_ids[0]
         stage = next(node for node in cluster.nodes if node.node_id == node_id)
         direct = over_grpc(cluster)
-        assert direct.running.wait(20)
+        direct.wait_running()
         killed = time.monotonic()
         stage.kill()
         assert seconds_until_over([direct], killed) < 2

@@ -492,6 +492,31 @@ async def test_closing_while_sending(transport: Transport, held: bool) -> None:
     assert receiver.entries.empty()
 
 
+async def test_closing_while_the_last_piece_of_the_window_is_written(transport: Transport) -> None:
+    """The write succeeds although the link is closed meanwhile: the sender must not go on to wait for credit."""
+
+    class SlowPipe(SteppedPipe):
+        async def send(self, data: bytes) -> None:
+            message = codec.decode(data)
+            if isinstance(message, codec.Piece) and message.offset + len(message.data) == WINDOW_BYTES:
+                writing.set()
+                await closed.wait()
+                return
+            await super().send(data)
+
+    writing, closed = asyncio.Event(), asyncio.Event()
+    receiver = Receiver()
+    await transport.listen(receiver)
+    link = await OutgoingLink.open(SlowPipe(await transport.dial()), HELLO)
+    sending = asyncio.create_task(link.send(step(1, 3 * WINDOW_BYTES)))
+    await soon(writing.wait())
+    await link.close()
+    closed.set()
+    with pytest.raises(LinkError, match="closed"):
+        await soon(sending)
+    await soon(receiver.over.wait())
+
+
 async def test_closing_ends_an_acceptor_that_does_not_read(transport: Transport) -> None:
     """A stage that computes learns at once that nobody wants the result."""
     over = asyncio.Event()
