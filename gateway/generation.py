@@ -11,7 +11,7 @@ from grpc import aio
 from gateway.cluster.view import Route
 from gateway.errors import HEAD_LOST, from_call, from_failed
 from gateway.limits import Limits
-from tandem.errors import TandemError, UnavailableError
+from tandem.errors import TandemError, UnavailableError, first_of
 from tandem.v1 import generation_pb2, generation_pb2_grpc
 
 Events = Sequence[generation_pb2.GenerationEvent]
@@ -128,7 +128,7 @@ class Answer:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._open_one(self.route, request)) for request in self._requests]
         except* (TandemError, ConnectionError) as errors:
-            raise _first_of(errors) from None
+            raise first_of(errors) from None
         self._generations = [task.result() for task in tasks]
 
     async def run(self, feed: Feed, write: Write) -> None:
@@ -141,7 +141,7 @@ class Answer:
                 for number, generation in enumerate(self._generations):
                     group.create_task(generation.run(number, feed, write))
         except* (TandemError, ConnectionError) as errors:
-            raise _first_of(errors) from None
+            raise first_of(errors) from None
 
     def close(self) -> None:
         """Ends what still runs."""
@@ -156,9 +156,3 @@ class Answer:
 
 def _has_end(events: Events) -> bool:
     return any(event.HasField("finished") for event in events)
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a task group; it has cancelled the rest."""
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -35,7 +35,7 @@ from node.shards import HeldShard, Neighbours, Shards
 from node.stages import Stages
 from tandem import rpc
 from tandem.discovery import Announcement
-from tandem.errors import ConflictError, NotFoundError, StageLostError, TandemError, UnavailableError
+from tandem.errors import ConflictError, NotFoundError, StageLostError, TandemError, UnavailableError, first_of
 from tandem.settings import NodeSettings, join_address, split_address
 from tandem.v1 import membership_pb2 as pb
 from tandem.v1 import types_pb2
@@ -127,7 +127,7 @@ class Node:
                     tasks.create_task(self._say_ready())
                     await self._membership.run()
             except* TandemError as errors:
-                raise _first(errors) from None
+                raise first_of(errors) from None
 
     async def _say_ready(self) -> None:
         host, _ = split_address(self._settings.listen)
@@ -243,15 +243,6 @@ def _without_templates(pipeline: pb.Pipeline) -> pb.Pipeline:
     for served in copy.served_names:
         served.chat_template = ""
     return copy
-
-
-def _first(group: BaseExceptionGroup[TandemError]) -> TandemError:
-    """The first single error in nested groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TandemError)
-    return error
 
 
 def _bind(server: aio.Server, address: str) -> int:

@@ -13,7 +13,7 @@ from node.engine.loading import LoadedShard
 from node.placement import Planned
 from node.shards import Shards
 from tandem import rpc
-from tandem.errors import NotFoundError, TandemError, UnavailableError
+from tandem.errors import NotFoundError, TandemError, UnavailableError, first_of
 from tandem.v1 import membership_pb2, model_pb2, shard_pb2
 from tandem.v1.shard_pb2_grpc import ShardServiceStub
 
@@ -64,7 +64,7 @@ class Stages:
                     for turn, index in enumerate(order):
                         tasks.create_task(load(turn, index))
             except* TandemError as errors:
-                raise errors.exceptions[0] from None
+                raise first_of(errors) from None
             finally:
                 await progress.put(None)
 

@@ -17,6 +17,18 @@ TandemError
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
+E = TypeVar("E", bound=BaseException)
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """The error that ended a task group, however deep the groups are nested: the others were cancelled for it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return cast(E, error)
+
 
 class TandemError(Exception):
     """Base of everything that Tandem raises on purpose.

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -186,11 +185,6 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def compact(message: Message) -> str:
-    """One line of a message, for logs."""
-    return " ".join(str(message).split())
 
 
 def tune_process() -> None:

@@ -23,7 +23,7 @@ from node.cluster.timing import Timing
 from node.cluster.view import Admission, View
 from tandem import rpc
 from tandem.clock import Clock, SleepWatch
-from tandem.errors import ConflictError, NotFoundError, PreconditionError, SettingsError, UnavailableError
+from tandem.errors import ConflictError, NotFoundError, PreconditionError, SettingsError, UnavailableError, first_of
 from tandem.v1.membership_pb2 import (
     NODE_STATE_LOST,
     HeartbeatRequest,
@@ -133,7 +133,7 @@ class Membership:
             conflicts = problems.subgroup(ConflictError)
             if conflicts is None:
                 raise
-            raise _first(conflicts) from None
+            raise first_of(conflicts) from None
         finally:
             self.leaving = True
             self._group = None
@@ -472,12 +472,3 @@ class Membership:
             await MembershipServiceStub(channel).Leave(request, timeout=self._timing.goodbye)
         except aio.AioRpcError as error:
             logger.debug("a goodbye did not arrive: %s", error.details())
-
-
-def _first(group: BaseExceptionGroup[ConflictError]) -> ConflictError:
-    """The first single error in nested groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ConflictError)
-    return error

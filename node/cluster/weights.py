@@ -18,7 +18,14 @@ from node.cluster.hub import Hub, RemoteFile, Repository
 from node.cluster.local_model import CONFIG_FILE, LocalModel, headers_file, known_headers, read_model, repository_folder
 from node.cluster.transfer import partial_path, transfer
 from node.engine.headers import WEIGHT_FILES, Headers, read_header
-from tandem.errors import CheckpointError, NotFoundError, OverloadedError, UnavailableError, UnsupportedModelError
+from tandem.errors import (
+    CheckpointError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UnsupportedModelError,
+    first_of,
+)
 
 Progress = Callable[[int, int], None]
 """Called in the event loop with the bytes that are here and the bytes that there will be."""
@@ -268,5 +275,5 @@ async def _gather(call: Callable[[S], Coroutine[Any, Any, T]], items: Iterable[S
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run(item)) for item in items]
     except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        raise first_of(errors) from None
     return [task.result() for task in tasks]

@@ -6,7 +6,7 @@ They mirror the entries of the log in ``proto/tandem/v1/pipeline.proto``; ``node
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 class ElementType(enum.IntEnum):
@@ -152,7 +152,6 @@ class StageStatistics:
     completed_steps: int = 0
     decode_steps: int = 0
     decode_rows: int = 0
-    lanes: dict[int, int] = field(default_factory=dict)
 
     @property
     def mean_decode_batch(self) -> float:

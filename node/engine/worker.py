@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -34,7 +33,6 @@ class Worker:
         self._pending = 0
         self._pending_steps = 0
         self._completed_steps = 0
-        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
@@ -47,12 +45,6 @@ class Worker:
     def completed_steps(self) -> int:
         """Forward passes finished since the start."""
         return self._completed_steps
-
-    @property
-    def busy_seconds(self) -> float:
-        """Seconds that the closure now running has taken; 0 while the thread waits."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
 
     async def run(self, job: Callable[[], T], *, step: bool = False) -> T:
         """The result of ``job()``, run in the worker's thread after everything given before. Raises as ``submit``."""
@@ -85,13 +77,11 @@ class Worker:
             job, loop, future, step = item
             result: Any = None
             error: BaseException | None = None
-            self._busy_since = time.monotonic()
             if not future.cancelled():
                 try:
                     result = job()
                 except BaseException as raised:  # noqa: BLE001 - handed to the waiter, whatever it is
                     error = raised
-            self._busy_since = None
             del job, item
             try:
                 loop.call_soon_threadsafe(self._done, future, result, error, step)

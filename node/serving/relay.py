@@ -10,7 +10,7 @@ from node.engine.shard import Shard
 from node.engine.worker import Worker
 from node.links.link import IncomingLink, OutgoingLink
 from node.serving.ring import Dial
-from tandem.errors import StageLostError, TandemError
+from tandem.errors import StageLostError, TandemError, first_of
 from tandem.v1 import pipeline_pb2 as pb
 
 _AHEAD = 2
@@ -51,7 +51,7 @@ class Relay:
                     await applied.put(await self._worker.run(job, step=isinstance(entry, Step)))
                 await applied.put(None)
         except* TandemError as errors:
-            raise errors.exceptions[0] from None
+            raise first_of(errors) from None
         finally:
             await outgoing.close()
             await self._worker.run(self._shard.clear)

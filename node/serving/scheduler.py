@@ -21,7 +21,7 @@ from node.engine.worker import Worker
 from node.serving.deadlines import StepDeadlines, StepTimer
 from node.serving.ring import Ring
 from node.serving.ticket import Client, Limits, SchedulerStatistics, Ticket
-from tandem.errors import OverloadedError, StageLostError, TandemError, UnavailableError
+from tandem.errors import OverloadedError, StageLostError, TandemError, UnavailableError, first_of
 
 _GROWTH = 1024
 """Positions by which a reservation grows."""
@@ -125,7 +125,7 @@ class Scheduler:
                 tasks.create_task(self._close_loop())
                 tasks.create_task(self._spawn_lanes(tasks))
         except* TandemError as errors:
-            error = _first(errors)
+            error = first_of(errors)
             raise error from None
         finally:
             self._fail_all(error)
@@ -335,11 +335,3 @@ def _error_for(error: SpanError, message: str) -> TandemError:
     if error is SpanError.OUT_OF_KV:
         return OverloadedError(message)
     return TandemError(f"a stage failed on this request: {message}", code="stage_failed")
-
-
-def _first(group: BaseExceptionGroup[TandemError]) -> TandemError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TandemError)
-    return error
