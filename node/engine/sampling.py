@@ -1,20 +1,45 @@
 """From logits to tokens. A random draw depends on (seed, choice, position) alone.
 
 mlx-lm's samplers draw from global state, so what one request gets would depend on what else is in the batch; here
-each row brings a key of its own. Order: penalties and bias, then (later) the grammar's mask, then temperature,
-top-k, top-p, min-p, then the draw. Log probabilities are those before temperature.
+each row brings a key of its own. Order: penalties and bias, then the grammar's mask, then temperature, top-k, top-p,
+min-p, then the draw. Log probabilities are those of the masked distribution before temperature.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import mlx.core as mx
 
+log = logging.getLogger(__name__)
+
 _MASKED = -1e9
+_LEAST_LOGPROB = -9999.0
+"""What is reported for a token that the mask excludes: JSON has no infinity."""
+
+
+class Constraint(Protocol):
+    """What one sequence may say next. Called from the MLX thread alone; its state is a pure function of the tokens."""
+
+    def mask(self) -> bytes | None:
+        """One bit per token, lowest first: those that may come next; None when all may.
+
+        Waits for what ``accept`` began to compute elsewhere. Tokens beyond the end of the mask may not come.
+        """
+
+    def accept(self, token: int) -> bool:
+        """Takes a token that was drawn. False: it may not stand, nothing was taken; draw again under ``mask``."""
+
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that must come next, in order; empty when there is a choice. Takes nothing."""
+
+    def runs_ahead(self) -> bool:
+        """Whether any token may come next and would be accepted, so that its draw need not wait to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +84,73 @@ class TokenLogprobs:
 
 @dataclass(slots=True)
 class RowSampler:
-    """The sampling state of one sequence: its parameters and what its penalties look back at."""
+    """The sampling state of one sequence: its parameters, what its penalties look back at, and its constraint."""
 
     params: SamplingParams
     prompt: frozenset[int] = frozenset()
     counts: Counter[int] = field(default_factory=Counter)
+    constraint: Constraint | None = None
+    error: str = ""
+    """What broke in the constraint: the sequence then fails, and no other."""
 
     @classmethod
-    def for_prompt(cls, params: SamplingParams, prompt: Sequence[int], emitted: Sequence[int] = ()) -> RowSampler:
+    def for_prompt(
+        cls,
+        params: SamplingParams,
+        prompt: Sequence[int],
+        emitted: Sequence[int] = (),
+        constraint: Constraint | None = None,
+    ) -> RowSampler:
         """A sampler that has seen ``prompt`` and, after a takeover, the tokens ``emitted`` so far."""
         seen = frozenset(prompt) if params.repetition_penalty != 1.0 else frozenset()
-        return cls(params, seen, Counter(emitted))
+        return cls(params, seen, Counter(emitted), constraint)
 
-    def accept(self, token: int) -> None:
-        """Counts a token that was sampled."""
+    def accept(self, token: int) -> bool:
+        """Takes a token that was drawn; False when the constraint wants another one in its place, or broke."""
+        if self.constraint is not None:
+            try:
+                if self.error or not self.constraint.accept(token):
+                    return False
+            except Exception as error:  # noqa: BLE001 - becomes the sequence's failure
+                self._broke(error)
+                return False
         if self.params.looks_back:
             self.counts[token] += 1
+        return True
+
+    def runs_ahead(self) -> bool:
+        """Whether the draw after the next may be launched before the next has been read."""
+        return not self.params.looks_back and (self.constraint is None or self.constraint.runs_ahead())
+
+    def mask(self) -> bytes | None:
+        """The constraint's mask; None when every token may come."""
+        if self.constraint is None or self.error:
+            return None
+        try:
+            return self.constraint.mask()
+        except Exception as error:  # noqa: BLE001 - becomes the sequence's failure
+            self._broke(error)
+            return None
+
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that must come next."""
+        if self.constraint is None or self.error:
+            return ()
+        try:
+            return self.constraint.forced()
+        except Exception as error:  # noqa: BLE001 - becomes the sequence's failure
+            self._broke(error)
+            return ()
+
+    def _broke(self, error: Exception) -> None:
+        log.exception("a constraint broke")
+        self.error = f"{type(error).__name__}: {error}"
+
+    def report_forced(self, token: int) -> TokenLogprobs | None:
+        """What is reported for a token that had to come."""
+        if not self.params.logprobs:
+            return None
+        return TokenLogprobs(0.0, ((token, 0.0),) if self.params.top_logprobs else ())
 
     def key(self, position: int) -> tuple[int, int]:
         """The random key for the token at ``position``: two words of 32 bits."""
@@ -107,12 +183,13 @@ class Draw:
         """``logits`` is ``[rows, vocabulary]``; ``positions`` are those of the tokens to be drawn."""
         if any(sampler.params.looks_back or sampler.params.logit_bias for sampler in samplers):
             logits = mx.stack([sampler.adjust(row) for sampler, row in zip(samplers, logits, strict=True)])
+        logits = _masked(logits, [sampler.mask() for sampler in samplers])
         self.tokens = _tokens(logits, samplers, positions)
         self._samplers = samplers
         self._logprobs = self._top = None
         if any(sampler.params.logprobs for sampler in samplers):
             scores = logits.astype(mx.float32)
-            scores = scores - mx.logsumexp(scores, axis=-1, keepdims=True)
+            scores = mx.maximum(scores - mx.logsumexp(scores, axis=-1, keepdims=True), _LEAST_LOGPROB)
             count = min(max(sampler.params.top_logprobs for sampler in samplers), scores.shape[-1])
             self._logprobs = mx.take_along_axis(scores, self.tokens[:, None], axis=-1)[:, 0]
             if count:
@@ -141,6 +218,18 @@ class Draw:
             top = tuple(zip(best[row][:count], scores[row][:count], strict=True))
             out.append((tokens[row], TokenLogprobs(logprobs[row], top)))
         return out
+
+
+def _masked(logits: mx.array, masks: Sequence[bytes | None]) -> mx.array:
+    """``logits`` ``[rows, vocabulary]`` with minus infinity where a row's mask has no bit."""
+    if all(mask is None for mask in masks):
+        return logits
+    vocabulary = logits.shape[-1]
+    width = (vocabulary + 7) // 8
+    packed = b"".join(b"\xff" * width if mask is None else mask[:width].ljust(width, b"\0") for mask in masks)
+    bits = mx.array(cast(Any, memoryview(packed))).reshape(len(masks), width, 1)
+    allowed = (bits >> mx.arange(8, dtype=mx.uint8)) & 1
+    return mx.where(allowed.reshape(len(masks), -1)[:, :vocabulary] == 1, logits, -mx.inf)
 
 
 def _tokens(logits: mx.array, samplers: Sequence[RowSampler], positions: Sequence[int]) -> mx.array:

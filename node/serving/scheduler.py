@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from node.engine.frames import CloseSequence, Entry, OpenSequence, SpanError, Step
-from node.engine.head import HeadShard, Sample
+from node.engine.head import HeadShard, Left, Sample
 from node.engine.sampling import RowSampler
 from node.engine.worker import Worker
 from node.serving.deadlines import StepDeadlines, StepTimer
@@ -103,7 +103,7 @@ class Scheduler:
             )
         if len(self._waiting) >= self._limits.max_waiting:
             raise OverloadedError(f"{len(self._waiting)} requests wait already")
-        ticket = Ticket(next(self._ids), generation_id, prompt, reserve, max_tokens, stop_ids, sampler, client)
+        ticket = Ticket(next(self._ids), generation_id, [*prompt], reserve, max_tokens, stop_ids, sampler, client)
         self._waiting.append(ticket)
         self._work.set()
         return ticket
@@ -144,14 +144,14 @@ class Scheduler:
                 continue
             if not ticket.opened:
                 await self._open(ticket)
-            if ticket.processed < len(ticket.prompt) - 1:
+            if not ticket.prefilled:
                 await self._prefill(ticket, tasks)
             if ticket.sequence_id not in self._live:  # ended meanwhile
                 continue
-            if ticket.processed < len(ticket.prompt) - 1:
-                self._prefilling.append(ticket)
-            else:
+            if ticket.prefilled:
                 self._join_lane(ticket)
+            else:
+                self._prefilling.append(ticket)
 
     def _admit(self) -> None:
         while self._waiting and len(self._prefilling) < self._limits.max_prefilling:
@@ -176,8 +176,8 @@ class Scheduler:
 
     async def _prefill(self, ticket: Ticket, tasks: asyncio.TaskGroup) -> None:
         """One chunk; it travels on while the next one is computed."""
-        begin = ticket.processed
-        tokens = ticket.prompt[begin : min(begin + self._limits.prefill_chunk, len(ticket.prompt) - 1)]
+        begin, in_prompt = ticket.processed, not ticket.sampled
+        tokens = ticket.tokens[begin : min(begin + self._limits.prefill_chunk, len(ticket.tokens) - 1)]
         await self._slots.acquire()
         step_id = self._next_step()
         with self._deadline.prefill(len(tokens)) as timer:
@@ -190,9 +190,11 @@ class Scheduler:
             ticket.processed += len(tokens)
             arrival = self._ring.expect(step)
             await self._ring.send(step)
-        tasks.create_task(self._prefilled(ticket, arrival, len(tokens), timer))
+        tasks.create_task(self._prefilled(ticket, arrival, len(tokens), timer, report=in_prompt))
 
-    async def _prefilled(self, ticket: Ticket, arrival: asyncio.Future[Step], count: int, timer: StepTimer) -> None:
+    async def _prefilled(
+        self, ticket: Ticket, arrival: asyncio.Future[Step], count: int, timer: StepTimer, *, report: bool
+    ) -> None:
         try:
             step = await timer.wait(arrival)
         finally:
@@ -201,8 +203,8 @@ class Scheduler:
             return
         if step.failures:
             self._fail(ticket, step.failures[0].error, step.failures[0].message)
-            return
-        ticket.client.on_prefill(step.spans[0].position + count)
+        elif report:
+            ticket.client.on_prefill(step.spans[0].position + count)
 
     # -- lanes
 
@@ -247,6 +249,10 @@ class Scheduler:
                 ticket = lane.rows.pop(failure.sequence_id, None)
                 if ticket is not None:
                     self._fail(ticket, failure.error, failure.message)
+            if turn.left:
+                self._deliver(lane, samples)
+                samples = ()
+                self._feed_forced(lane, turn.left)
             if turn.step is not None:
                 with self._deadline.decode() as timer:
                     arrival = self._ring.expect(turn.step)
@@ -258,12 +264,23 @@ class Scheduler:
                 self._deliver(lane, samples)
                 samples = ()
 
+    def _feed_forced(self, lane: _Lane, left: Sequence[Left]) -> None:
+        """Sequences that left with forced tokens feed them as a prompt is fed, before any prompt."""
+        for sequence_id, length in left:
+            ticket = lane.rows.pop(sequence_id, None)
+            if ticket is not None:
+                ticket.processed = length
+                self._prefilling.appendleft(ticket)
+        self._work.set()
+
     def _deliver(self, lane: _Lane, samples: Sequence[Sample]) -> None:
         for sample in samples:
             ticket = lane.rows.get(sample.sequence_id)
             if ticket is None or ticket.over:
                 lane.rows.pop(sample.sequence_id, None)
                 continue
+            ticket.tokens.append(sample.token)
+            ticket.sampled += 1
             more = ticket.client.on_sample(sample)
             if sample.last or not more:
                 lane.rows.pop(sample.sequence_id, None)
@@ -275,8 +292,7 @@ class Scheduler:
 
     def _has_room(self, ticket: Ticket) -> bool:
         """Counts a token; a sequence that outgrows what was set aside for it gets more while there is any."""
-        ticket.sampled += 1
-        if len(ticket.prompt) + ticket.sampled <= ticket.reserve:
+        if len(ticket.tokens) <= ticket.reserve:
             return True
         more = min(_GROWTH, self._limits.kv_tokens - self._reserved)
         if more <= 0:

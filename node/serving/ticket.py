@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,13 +38,17 @@ class Limits:
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """One sequence in the scheduler's hands."""
+    """One sequence in the scheduler's hands.
+
+    ``tokens`` are the prompt and what was sampled, ``processed`` how many of them are in the caches or on their way.
+    All but the last are prefilled; the row that decodes feeds that one.
+    """
 
     sequence_id: int
     generation_id: str
-    prompt: Sequence[int]
+    tokens: list[int]
     reserve: int
-    remaining: int
+    max_tokens: int
     stop_ids: frozenset[int]
     sampler: RowSampler
     client: Client
@@ -54,10 +57,15 @@ class Ticket:
     opened: bool = False
     over: bool = False
 
+    @property
+    def prefilled(self) -> bool:
+        """Whether the sequence can decode."""
+        return self.processed >= len(self.tokens) - 1
+
     def row(self) -> Row:
-        """The row that decodes it: the prompt's last token is the first to be fed."""
-        prompt = self.prompt
-        return Row(self.sequence_id, prompt[-1], len(prompt) - 1, self.remaining, self.stop_ids, self.sampler)
+        """The row that decodes it."""
+        tokens, left = self.tokens, self.max_tokens - self.sampled
+        return Row(self.sequence_id, tokens[-1], len(tokens) - 1, left, self.stop_ids, self.sampler)
 
 
 @dataclass(frozen=True, slots=True)

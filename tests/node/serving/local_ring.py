@@ -135,14 +135,18 @@ class LocalRing:
             max_tokens=count,
             reserve=options.pop("reserve", len(prompt) + count),
             stop_ids=options.pop("stop_ids", frozenset()),
-            sampler=RowSampler.for_prompt(sampling or SamplingParams(), prompt),
+            sampler=RowSampler.for_prompt(
+                sampling or SamplingParams(), prompt, constraint=options.pop("constraint", None)
+            ),
             client=options.pop("client", listener),
         )
         return ticket, listener
 
-    async def generate(self, prompt: Sequence[int], count: int, sampling: SamplingParams | None = None) -> list[int]:
+    async def generate(
+        self, prompt: Sequence[int], count: int, sampling: SamplingParams | None = None, **options: Any
+    ) -> list[int]:
         """The tokens of one request."""
-        _, listener = self.submit(prompt, count, sampling)
+        _, listener = self.submit(prompt, count, sampling, **options)
         async with asyncio.timeout(60):
             await listener.over.wait()
         assert listener.error is None, listener.error

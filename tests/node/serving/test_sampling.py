@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import mlx.core as mx
 import pytest
 from hypothesis import given, settings
@@ -108,3 +110,42 @@ def test_half_precision_logits_are_drawn_in_single() -> None:
     row = mx.zeros((VOCABULARY,), mx.float16)
     tokens = {draw(row, SamplingParams(temperature=1.0, seed=seed)) for seed in range(64)}
     assert len(tokens) > 20
+
+
+class Only:
+    """A constraint that never changes."""
+
+    def __init__(self, *tokens: int) -> None:
+        self._mask = sum(1 << token for token in tokens).to_bytes(5, "little")
+
+    def mask(self) -> bytes:
+        return self._mask
+
+    def accept(self, token: int) -> bool:
+        return True
+
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
+    def runs_ahead(self) -> bool:
+        return False
+
+
+@settings(max_examples=30)
+@given(params=PARAMS, seed=st.integers(0, 100), allowed=st.sets(st.integers(0, 39), min_size=1, max_size=4))
+def test_what_the_mask_excludes_is_never_drawn(params: SamplingParams, seed: int, allowed: set[int]) -> None:
+    """Five bytes are 40 tokens: those of the vocabulary that lie beyond may not come."""
+    row = logits(1, seed)[0]
+    sampler = RowSampler(params, constraint=Only(*allowed))
+    assert draw(row, params, sampler=sampler) in allowed
+
+
+def test_log_probabilities_are_those_of_the_masked_distribution() -> None:
+    row = mx.log(mx.array([0.5, 0.3, 0.2]))
+    params = SamplingParams(logprobs=True, top_logprobs=3, logit_bias=((0, 100.0),))
+    token, logprobs = Draw(row[None], [RowSampler(params, constraint=Only(1, 2))], [0]).read()[0]
+    assert token == 1
+    assert logprobs is not None
+    assert math.exp(logprobs.logprob) == pytest.approx(0.6)
+    assert [round(math.exp(value), 3) for _, value in logprobs.top] == [0.6, 0.4, 0.0]
+    assert logprobs.top[-1] == (0, -9999.0)
