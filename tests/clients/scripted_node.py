@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from node.__main__ import main
 from node.engine import head as engine_head
-from node.engine.sampling import Draw, RowSampler, SamplingParams
+from node.engine.sampling import Constraint, Draw, RowSampler, SamplingParams
 from node.serving import head as serving_head
 
 CERTAIN = 1e6
@@ -33,33 +33,51 @@ class ScriptedSampler(RowSampler):
 
     script: ClassVar[Path]
     tokenizer: ClassVar[Tokenizer]
-    begins: int
-    tokens: list[int]
+    said: list[int]
+    text: str
 
     @classmethod
-    def for_prompt(cls, params: SamplingParams, prompt: Sequence[int], emitted: Sequence[int] = ()) -> RowSampler:
-        """A sampler with the tokens of the last entry that fits."""
-        sampler = super().for_prompt(params, prompt, emitted)
+    def for_prompt(
+        cls,
+        params: SamplingParams,
+        prompt: Sequence[int],
+        emitted: Sequence[int] = (),
+        constraint: Constraint | None = None,
+    ) -> RowSampler:
+        """A sampler with the text of the last entry that fits."""
+        sampler = super().for_prompt(params, prompt, emitted, constraint)
         assert isinstance(sampler, ScriptedSampler)
         text = cls.tokenizer.decode(list(prompt), skip_special_tokens=False)
         said = [entry["say"] for entry in json.loads(cls.script.read_text()) if all(w in text for w in entry["when"])]
-        ids = cls.tokenizer.encode(said[-1] + END_OF_TURN, add_special_tokens=False).ids if said else []
-        sampler.begins, sampler.tokens = len(prompt), ids
+        sampler.said, sampler.text = list(emitted), said[-1] + END_OF_TURN if said else ""
         return sampler
 
-    def token_at(self, position: int) -> int | None:
-        """The scripted token at a position of the sequence."""
-        index = position - self.begins
-        return self.tokens[index] if 0 <= index < len(self.tokens) else None
+    def accept(self, token: int) -> bool:
+        """Notes what came: a grammar may force the same text in other tokens."""
+        accepted = super().accept(token)
+        if accepted:
+            self.said.append(token)
+        return accepted
+
+    def runs_ahead(self) -> bool:
+        """Never: what is likely next depends on what was said."""
+        return False
+
+    def next_token(self) -> int | None:
+        """The token that the script goes on with; None where it has ended, or where something else was said."""
+        said = self.tokenizer.decode(self.said, skip_special_tokens=False)
+        if not self.text.startswith(said) or self.text == said:
+            return None
+        return self.tokenizer.encode(self.text[len(said) :], add_special_tokens=False).ids[0]
 
 
 class ScriptedDraw(Draw):
     """The real draw, over logits in which the scripted tokens stand out."""
 
     def __init__(self, logits: mx.array, samplers: Sequence[RowSampler], positions: Sequence[int]) -> None:
-        for row, (sampler, position) in enumerate(zip(samplers, positions, strict=True)):
+        for row, sampler in enumerate(samplers):
             assert isinstance(sampler, ScriptedSampler)
-            token = sampler.token_at(position)
+            token = sampler.next_token()
             if token is not None:
                 logits[row, token] = CERTAIN
         super().__init__(logits, samplers, positions)

@@ -15,13 +15,14 @@ SAID_BY_ANYBODY = [
     *("models", "headers", "chat_plain", "chat_parts_and_developer", "stream_plain_usage"),
     *("stream_no_usage_unless_asked", "tool_none", "tool_no_parallel", "n_seed_stop_logprobs", "completions_legacy"),
     *("err_unknown_model", "err_bad_request", "err_unknown_field_ok", "utf8_split"),
+    *("tool_required", "tool_named", "tool_allowed", "parse_json_schema", "json_object"),
 ]
-"""Checks that pass whatever the model says."""
+"""Checks that pass whatever the model says; those of the last line because a grammar guides it."""
 SAID_BY_SCRIPT = ["tool_auto", "tool_loop", "tool_stream", "tool_no_parallel", "sdk_stream_helper", "utf8_split"]
 """Checks in which the model must do as it is told."""
 PROBES = [
     "models",
-    *(f"chat {stream}{what}" for what in ("plain", "tools", "logprobs") for stream in ("", "stream ")),
+    *(f"chat {stream}{what}" for what in ("plain", "tools", "required", "logprobs") for stream in ("", "stream ")),
     *(f"error {what}" for what in ("bad json", "unknown model", "no messages", "bad type", "unknown path")),
     *("error wrong method", "error stream error before first byte", "completions"),
 ]
