@@ -1,11 +1,12 @@
 """A node daemon whose draws follow a script: what a larger model would say, through everything that is real.
 
-    python scripted_node.py SCRIPT.json [flags of `tandem node`]
+    python scripted_node.py SCRIPT.json TOKENIZER.json [flags of `tandem node`]
 
-The file has a list of ``{"when": [text, ...], "say": text}`` and is read anew for each request. The last entry whose
-texts all stand in the prompt gives the answer: its tokens, and then the end of the turn, are made the likeliest by
-far. A prompt that no entry fits is answered by the model. Only the logits are touched; sampling, ring, streaming and
-parsing are as they are.
+The file has a list ``entries`` of ``{"when": [text, ...], "say": text}`` and is read anew for each request. The last
+entry whose texts all stand in the prompt gives the answer: its tokens, and then the end of the turn (the first of
+``ends`` that is a token), are made the likeliest by far. Where the prompt leaves one of ``thoughts`` (opening and
+closing markers) open, something is thought first. A prompt that no entry fits is answered by the model. Only the
+logits are touched; sampling, ring, streaming and parsing are as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from node.engine.sampling import Constraint, Draw, RowSampler, SamplingParams
 from node.serving import head as serving_head
 
 CERTAIN = 1e6
-END_OF_TURN = "<|im_end|>"
+
+
+THOUGHT = "Let me see."
+"""What is thought first where the prompt leaves a thought open."""
 
 
 class ScriptedSampler(RowSampler):
@@ -33,8 +37,9 @@ class ScriptedSampler(RowSampler):
 
     script: ClassVar[Path]
     tokenizer: ClassVar[Tokenizer]
-    said: list[int]
     text: str
+    said: list[int]
+    tokens: list[int]
 
     @classmethod
     def for_prompt(
@@ -48,8 +53,16 @@ class ScriptedSampler(RowSampler):
         sampler = super().for_prompt(params, prompt, emitted, constraint)
         assert isinstance(sampler, ScriptedSampler)
         text = cls.tokenizer.decode(list(prompt), skip_special_tokens=False)
-        said = [entry["say"] for entry in json.loads(cls.script.read_text()) if all(w in text for w in entry["when"])]
-        sampler.said, sampler.text = list(emitted), said[-1] + END_OF_TURN if said else ""
+        script = json.loads(cls.script.read_text())
+        said = [entry["say"] for entry in script["entries"] if all(words in text for words in entry["when"])]
+        end = next(end for end in script["ends"] if cls.tokenizer.token_to_id(end) is not None)
+        turn = text[-60:]
+        thought = next(
+            (close for opening, close in script["thoughts"] if turn.rfind(opening) > turn.rfind(close)), None
+        )
+        before = "" if thought is None else THOUGHT + thought
+        sampler.said, sampler.text = list(emitted), before + said[-1] + end if said else ""
+        sampler.tokens = cls.tokenizer.encode(sampler.text, add_special_tokens=False).ids
         return sampler
 
     def accept(self, token: int) -> bool:
@@ -65,10 +78,15 @@ class ScriptedSampler(RowSampler):
 
     def next_token(self) -> int | None:
         """The token that the script goes on with; None where it has ended, or where something else was said."""
+        done = len(self.said)
+        if self.tokens[:done] == self.said:
+            return self.tokens[done] if done < len(self.tokens) else None
         said = self.tokenizer.decode(self.said, skip_special_tokens=False)
         if not self.text.startswith(said) or self.text == said:
             return None
-        return self.tokenizer.encode(self.text[len(said) :], add_special_tokens=False).ids[0]
+        rest = self.tokenizer.encode(self.text[len(said) :], add_special_tokens=False).ids
+        self.tokens = [*self.said, *rest]
+        return rest[0]
 
 
 class ScriptedDraw(Draw):
@@ -85,7 +103,6 @@ class ScriptedDraw(Draw):
 
 if __name__ == "__main__":
     ScriptedSampler.script = Path(sys.argv.pop(1))
-    demo = Path(engine_head.__file__).parents[1] / "demo"
-    ScriptedSampler.tokenizer = Tokenizer.from_file(str(demo / "tokenizer.json"))
+    ScriptedSampler.tokenizer = Tokenizer.from_file(sys.argv.pop(1))
     vars(serving_head)["RowSampler"], vars(engine_head)["Draw"] = ScriptedSampler, ScriptedDraw
     sys.exit(main())
