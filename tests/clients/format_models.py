@@ -40,8 +40,9 @@ def markers_of(spec: Format) -> set[str]:
 
 
 def ends_of(spec: Format) -> list[str]:
-    """The format's end-of-turn tokens, without those that stand before a call, too."""
-    return [end for end in spec.ends if end not in spec.wire.opening + spec.wire.head]
+    """The format's end-of-turn tokens, without those that stand before a call in some format."""
+    before = "".join(one.wire.opening + one.wire.head for one in map(get_format, FORMATS))
+    return [end for end in spec.ends if end not in before]
 
 
 def template_of(key: str) -> str:
