@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
-from parsers import FORMATS, Parser, ToolSpec
+from parsers import FORMATS, Format, Parser, ToolSpec
 from parsers.events import ArgumentsDelta, CallEnd, CallStart, Content, Event, Finish, Reasoning, Warning  # noqa: A004
 
 _TYPES: dict[type, str] = {
@@ -19,41 +19,80 @@ _TYPES: dict[type, str] = {
     Finish: "finish",
 }
 
+_KINDS: dict[Any, str] = {str: "a string", list: "an array"}
 
-def _tools(declared: object) -> list[ToolSpec]:
+
+def _take(line: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """The value of a key, which may be missing or null. ValueError if it is of another kind."""
+    value = line.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise ValueError(f"{key!r} is not {_KINDS[kind]}")
+    return value
+
+
+def _tools(line: dict[str, Any]) -> list[ToolSpec]:
     tools: list[ToolSpec] = []
-    for tool in declared if isinstance(declared, list) else []:
+    for tool in _take(line, "tools", list, []):
         function = tool.get("function", tool) if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            parameters = function.get("parameters")
-            tools.append(ToolSpec(function["name"], None if parameters is None else json.dumps(parameters)))
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ValueError("a tool has no name")
+        parameters = function.get("parameters")
+        tools.append(ToolSpec(function["name"], None if parameters is None else json.dumps(parameters)))
     return tools
 
 
 def _pieces(line: dict[str, Any]) -> list[tuple[str, int | None, bool]]:
-    if "pieces" in line:
-        return [(str(text), number, bool(single)) for text, number, single in line["pieces"]]
-    if "chunks" in line:
-        return [(str(text), None, False) for text in line["chunks"]]
-    return [(str(line["text"]), None, False)]
+    if (pieces := _take(line, "pieces", list)) is not None:
+        for piece in pieces:
+            if not isinstance(piece, list) or len(piece) != 3 or not isinstance(piece[0], str):
+                raise ValueError("a piece is not [text, id, is_single_token]")
+        return [(text, number, bool(single)) for text, number, single in pieces]
+    if (chunks := _take(line, "chunks", list)) is not None:
+        if not all(isinstance(chunk, str) for chunk in chunks):
+            raise ValueError("a chunk is not a string")
+        return [(chunk, None, False) for chunk in chunks]
+    text = _take(line, "text", str)
+    if text is None:
+        raise ValueError("there is none of 'text', 'chunks', 'pieces'")
+    return [(text, None, False)]
+
+
+def _format(line: dict[str, Any]) -> Format:
+    key, family = _take(line, "format", str), _take(line, "family", str)
+    for one in (key, family):
+        if one in FORMATS:
+            return FORMATS[one]
+    raise ValueError(f"no tool-call format {key or family!r}")
+
+
+def _choice(line: dict[str, Any], key: str, choices: tuple[str, ...]) -> Any:
+    value = line.get(key)
+    if value is not None and value not in choices:
+        raise ValueError(f"{key!r} is none of {', '.join(choices)}")
+    return value
 
 
 def run(line: dict[str, Any]) -> Iterator[tuple[int, Event]]:
-    """The events of one line, each with the number of the piece after which it came."""
-    key = line["format"]
-    spec = FORMATS[key if key in FORMATS else line.get("family", key)]
+    """The events of one line, each with the number of the piece after which it came. ValueError if it is no request."""
+    if not isinstance(line, dict):
+        raise ValueError("the line is not a JSON object")
     pieces = _pieces(line)
     parser = Parser(
-        spec,
-        _tools(line.get("tools")),
+        _format(line),
+        _tools(line),
         line.get("tool_choice") != "none",
-        line.get("prompt_suffix") or "",
-        initial=line.get("initial"),
+        _take(line, "prompt_suffix", str, ""),
+        initial=_choice(line, "initial", ("content", "reasoning")),
+        # A piece that is one token shows that the vocabulary has a token for its text.
+        single_tokens={text for text, _, single in pieces if single},
     )
+    end: Literal["stop", "length"] = _choice(line, "end", ("stop", "length")) or "stop"
     for index, (text, number, single) in enumerate(pieces):
         for event in parser.feed(text, number, single):
             yield index, event
-    for event in parser.finish("length" if line.get("end") == "length" else "stop"):
+    for event in parser.finish(end):
         yield max(0, len(pieces) - 1), event
 
 
@@ -97,7 +136,9 @@ def timed(line: dict[str, Any]) -> dict[str, Any]:
                 shown |= {"index": index, "name": name}
             case ArgumentsDelta(index, text):
                 shown |= {"index": index, "text": text}
-            case CallEnd(index, arguments):
+            case CallEnd(index, arguments, warning):
+                if warning:
+                    events.append({"at": at, "type": "warning", "index": index, "text": warning})
                 shown |= {"index": index, "text": arguments}
             case Finish(reason):
                 shown["text"] = reason
@@ -111,12 +152,10 @@ def main() -> None:
     options.add_argument("--events", action="store_true", help="show each event and the piece after which it came")
     answer = timed if options.parse_args().events else whole
     for text in sys.stdin.buffer:
-        if not text.strip():
-            continue
         try:
             result = answer(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            result = {"error": f"{type(error).__name__}: {error}"}
+        except (ValueError, RecursionError) as error:
+            result = {"error": str(error)}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 

@@ -53,6 +53,10 @@ class Call:
         tool = self._rules.tools.get(self.name)
         return tool.types(path) if tool is not None else frozenset()
 
+    def types_of(self, key: str) -> frozenset[str]:
+        """The JSON types that the tool's schema gives a parameter."""
+        return self.types((key,))
+
     def awaits(self, key: str) -> bool:
         """Whether the tool has a parameter of this name that has not been given."""
         tool = self._rules.tools.get(self.name)

@@ -46,8 +46,9 @@ class Capture:
     """Text up to the first of the literals is the name, the identifier, a parameter's key or its type; or is dropped.
 
     `declared`: the name must be one that the request declares. `identifier`: it has no characters but those of
-    identifiers. `partial`: a name that the end of the text cuts off is still one. `prefix`, `suffix` and a trailing
-    `:NUMBER` (with `numbered`) are no part of the name.
+    identifiers. `partial`: a name that the request declares is one though the text ends behind it. `prefix`, `suffix`
+    and a trailing `:NUMBER` (with `numbered`) are no part of the name. `doubled`: NAME.NAME is NAME where the request
+    declares only that. `escaped`: `&amp;` and `&quot;` stand for their characters.
     """
 
     what: Literal["name", "id", "key", "type", "drop"]
@@ -57,6 +58,8 @@ class Capture:
     declared: bool = False
     partial: bool = False
     identifier: bool = False
+    doubled: bool = False
+    escaped: bool = False
     suffix: str = ""
 
 
@@ -155,8 +158,8 @@ class Thought:
 class Wire:
     """How the calls of one turn are written; grammar, history and the tests all write them from here.
 
-    `{index}` stands for the call's number in the turn, `{id}` for its identifier, `{string}` for whether a parameter
-    is one, `{type}` for its JSON type.
+    `{index}` stands for the call's number in the turn, `{id}` for its identifier, `{name}` in the head for its name,
+    `{string}` for whether a parameter is one, `{type}` for its JSON type.
     opening, then per call head NAME middle ARGUMENTS tail with separator in between, then closing. With style
     "parameters" the arguments are, per parameter, parameter[0] KEY parameter[1] VALUE parameter[2].
     """
@@ -171,9 +174,21 @@ class Wire:
     parameter: tuple[str, str, str] = ("", "", "")
     # What stands round strings (style "braces") or before tags (style "elements").
     quote: str = ""
-    # Where a grammar wakes in free text: the first literal that commits the model to a call; "" where only the first
-    # character of the answer tells.
+    # Where a grammar wakes in free text: the first literal, from the call's opening on, that commits the model to a
+    # call; "" where only its name does. One that ends with a recipient's `to=` waits for a recipient that is no person.
     trigger: str = ""
+    # What may stand before the first call of a turn, where neither the prompt nor the end of a thought has written
+    # it. If opening and head begin with it, it may be missing there.
+    lead: tuple[str, ...] = ()
+    # What opening and head begin with and models often leave out.
+    omitted: str = ""
+    # What stands round an answer in which there are no calls.
+    answer: tuple[str, str] = ("", "")
+    # What `{id}` may be: a regular expression.
+    identifier: str = "[A-Za-z0-9]{9}"
+    # Other ways in which the format's models write calls. One whose trigger the vocabulary has a token for is the
+    # usual one, if it has none for this one's.
+    also: tuple["Wire", ...] = ()
     result: str = "{result}"
 
 
@@ -209,10 +224,19 @@ class Format:
     fenced: bool = False
     # A call to an undeclared tool is text.
     declared_only: bool = False
-    # Texts in a rendered call that tell this format from the others.
+    # Texts in a template or a rendered call that tell this format from others whose calls look the same.
     signs: tuple[str, ...] = ()
+    # What identifiers of calls must look like in a prompt: anything, nine letters and digits, or `functions.NAME:N`
+    # where N counts the calls of the conversation.
+    call_id: Literal["", "nine", "numbered"] = ""
 
     @property
     def markers(self) -> frozenset[str]:
         """What opens calls and opens or closes thoughts; a parser wants to know which of them are single tokens."""
         return frozenset(self.openers) | {marker for one in self.thoughts for marker in (one.open, one.close)}
+
+    @property
+    def literals(self) -> frozenset[str]:
+        """Everything that means something in some state; an end-of-turn token that is not among it is no text."""
+        edges = {edge.literal for state in self.states.values() for edge in getattr(state, "edges", ())}
+        return self.markers | edges | frozenset(self.dropped) | frozenset(self.ends)

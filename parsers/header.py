@@ -9,8 +9,8 @@ def read_header(state: Header, text: str) -> tuple[str, str]:
         text = text.replace(separator, " ")
     words = text.replace("to=", " to=").split()
     recipient = next((word[3:] for word in words if word.startswith("to=")), "")
-    if recipient in state.thoughts or (not recipient and any(word in state.thoughts for word in words)):
-        return "thought", ""
     if not recipient or recipient in state.people:
-        return "answer", ""
+        return ("thought" if any(word in state.thoughts for word in words) else "answer"), ""
+    if recipient in state.thoughts:
+        return "thought", ""
     return "call", recipient.removeprefix(state.prefix)

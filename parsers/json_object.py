@@ -25,15 +25,16 @@ class JsonObject:
         "_call",
         "_depth",
         "_key",
-        "_named",
         "_seen",
         "_spec",
         "_start",
         "_state",
+        "_strange",
         "_strict",
         "_value",
         "done",
         "failed",
+        "named",
     )
 
     def __init__(self, spec: JsonCall, call: Call, start: Callable[[], bool], strict: bool) -> None:
@@ -45,8 +46,11 @@ class JsonObject:
         self._state = -1
         self._depth = 0
         self._key = ""
-        self._named = False
+        # The name has been read.
+        self.named = False
         self._seen = False
+        # There are keys that no call has.
+        self._strange = False
         self._value: JsonValue | None = None
         self.done = False
         self.failed = False
@@ -111,11 +115,14 @@ class JsonObject:
             self._depth -= 1
             return
         self.done = True
-        if not self._named or (self._strict and not self._seen) or (not self._seen and not self._start()):
+        if self._seen:
+            self.failed = not self.named
+        elif not self.named or self._strict or self._strange or not self._start():
+            # Better text than a call without the arguments that stand under some other key.
             self.failed = True
 
     def _broken(self, pos: int) -> int:
-        if self._named and self._seen:
+        if self.named and self._seen:
             self._call.warn("the call's JSON is damaged behind its arguments")
             self.done = True
         else:
@@ -144,7 +151,7 @@ class JsonObject:
         if self._state == _KEY:
             self._key = value
             self._state = _COLON
-            if self._spec.named_by_key and not self._named:
+            if self._spec.named_by_key and not self.named:
                 self._name(value)
             elif self._strict and not self._seen and not self._known(value):
                 self.failed = True
@@ -158,11 +165,11 @@ class JsonObject:
 
     def _known(self, key: str) -> bool:
         spec = self._spec
-        return key in spec.names or key in spec.arguments or key in spec.ids or key in ("type", _DESCENDS)
+        return key in spec.names or key in spec.arguments or key in spec.ids or key in ("type", "index", _DESCENDS)
 
     def _name(self, name: str) -> None:
         self._call.name = name
-        self._named = bool(name)
+        self.named = bool(name)
         if self._seen and not self._start():
             self.failed = True
 
@@ -170,21 +177,22 @@ class JsonObject:
         spec, key = self._spec, self._key
         named = spec.named_by_key and key == self._call.name
         if (named or key in spec.arguments) and not self._seen:
-            if self._named and not self._start():
+            if self.named and not self._start():
                 self.failed = True
                 return pos
             self._seen = True
             self._value = JsonValue(unwrap=True)
             self._state = _ARGUMENTS
-        elif char == '"' and (key in spec.ids or ((key in spec.names or key == _DESCENDS) and not self._named)):
+        elif char == '"' and (key in spec.ids or ((key in spec.names or key == _DESCENDS) and not self.named)):
             self._state = _TEXT
         elif char == "{" and key == _DESCENDS:
             self._depth += 1
             self._state = _KEY
             return pos + 1
-        elif key in spec.names and not self._named:
+        elif key in spec.names and not self.named:
             self.failed = True
         else:
+            self._strange = self._strange or not self._known(key)
             self._value = JsonValue()
             self._state = _SKIP
         return pos
@@ -201,7 +209,7 @@ class JsonObject:
             self._broken(pos)
         return pos
 
-    def finish(self, out: list[str]) -> None:
+    def finish(self, out: list[str], rest: str, limited: bool) -> None:
         """The text is over: give out what the arguments held back."""
         if self._state == _ARGUMENTS and self._value is not None:
-            self._value.finish(out)
+            self._value.finish(out, rest, limited)

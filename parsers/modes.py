@@ -47,7 +47,7 @@ def modes_of(spec: Format, calls: bool) -> tuple[Mode, Mode]:
     thinking = dict(ends)
     for thought in spec.thoughts:
         answer[thought.open] = Marker("think", thought=thought)
-        answer[thought.close] = Marker("answer", thought=thought)
+        answer[thought.close] = Marker("answer", thought=thought, newlines=thought.before_close)
         thinking[thought.close] = Marker("answer", thought=thought, newlines=thought.before_close)
         thinking[thought.open] = Marker("think", thought=thought)
     answer |= drops | ends

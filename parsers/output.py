@@ -81,9 +81,7 @@ class Output:
             return events
         if self._parts:
             self._flush()
-        events = self._events
-        if events:
-            self._events = []
+        events, self._events = self._events, []
         return events
 
     def _flush(self) -> None:

@@ -62,9 +62,15 @@ class RawValueReader:
         self._call.write(out)
         return end
 
-    def finish(self, out: list[str]) -> None:
-        """The text is over: the value ends here."""
-        if self.edge is None:
+    def finish(self, out: list[str], rest: str, limited: bool) -> None:
+        """The text is over: the value ends here, or was cut."""
+        if self.edge is not None:
+            return
+        if rest:
+            self._text.push(rest, out)
+        if limited:
+            self._text.cut(out)
+        else:
             self._text.close(out)
 
     def _ending(self, text: str, pos: int, final: bool) -> Edge | Wait | None:

@@ -1,12 +1,11 @@
 """The part of an answer from an opening marker on: runs the states of a format's calls."""
 
-import re
 from typing import Any
 
 from parsers.call import Call, Rules
+from parsers.capture import bare_name, may_be
 from parsers.format import (
     END,
-    BraceArguments,
     Capture,
     Edge,
     ElementArguments,
@@ -14,8 +13,6 @@ from parsers.format import (
     Format,
     Header,
     JsonArguments,
-    JsonCall,
-    PythonArguments,
     RawValue,
     State,
 )
@@ -23,16 +20,13 @@ from parsers.header import read_header
 from parsers.json_object import JsonObject
 from parsers.literals import WAIT, Wait
 from parsers.output import CONTENT, Output
-from parsers.raw_value import RawValueReader
+from parsers.readers import reader_of
 from parsers.tables import Tables
-from parsers.transducers.braces import Braces
-from parsers.transducers.elements import Elements
-from parsers.transducers.json_value import JsonValue
-from parsers.transducers.python import PythonArguments as PythonReader
+from parsers.window import Piece, Window
 
 _LONGEST_SPACE = 64
 _LONGEST_CAPTURE = 1024
-_NOT_A_NAME = re.compile(r"[^\w.\-]")
+_NOTHING = Window("", [], False)
 
 
 class Region:
@@ -42,6 +36,27 @@ class Region:
     is held was no call.
     """
 
+    __slots__ = (
+        "_edges",
+        "_entered",
+        "_kind",
+        "_output",
+        "_reader",
+        "_rules",
+        "_spec",
+        "_state",
+        "_strewn",
+        "_tables",
+        "_window",
+        "call",
+        "finished",
+        "held",
+        "limited",
+        "outcome",
+        "parent",
+        "tail",
+    )
+
     def __init__(
         self,
         spec: Format,
@@ -49,7 +64,7 @@ class Region:
         output: Output,
         rules: Rules,
         state: str,
-        held: list[tuple[str, bool]],
+        held: list[Piece],
         parent: "Region | None" = None,
     ) -> None:
         self._spec = spec
@@ -57,15 +72,15 @@ class Region:
         self._output = output
         self._rules = rules
         # The raw text since the marker or the last complete call, as long as it may yet turn out to be no call.
-        self.held: list[tuple[str, bool]] | None = held
+        self.held: list[Piece] | None = held
         # The call whose arguments this one would interrupt, and the text that it had yet to see.
         self.parent = parent
         self.tail = ""
         self.outcome = ""
         # The token limit ended the text.
         self.limited = False
-        # Of the text that `run` sees: where the newest piece begins, and whether that is one vocabulary token.
-        self.fresh, self.single = 0, False
+        # What `run` sees.
+        self._window = _NOTHING
         # How many calls are over, and how many states have been entered.
         self.finished = 0
         self._entered = 0
@@ -80,8 +95,9 @@ class Region:
         """Whether the text is a string of the arguments, where a marker of several tokens is only text."""
         return self.call.started and getattr(self._reader, "in_string", False)
 
-    def run(self, text: str, pos: int, final: bool) -> int:
+    def run(self, window: Window, pos: int) -> int:
         """Read on from `pos`; returns where it stopped, for want of text or with an `outcome`."""
+        self._window, text, final = window, window.text, window.final
         while not self.outcome:
             entered = self._entered
             pos = self._step(text, pos, final)
@@ -89,15 +105,18 @@ class Region:
                 break
         return pos
 
-    def close(self) -> None:
-        """End the call that has started."""
-        if self.limited:
+    def close(self, rest: str = "", cut: bool = False) -> None:
+        """End the call that has started: its arguments with `rest`, the text that could not be told from markup.
+
+        `cut`: the token limit ended it.
+        """
+        if self._reader is not None:
+            out: list[str] = []
+            self._reader.finish(out, rest, cut)
+            self.call.write(out)
+        if cut:
             self.call.cut()
         else:
-            if self._reader is not None:
-                out: list[str] = []
-                self._reader.finish(out)
-                self.call.write(out)
             self.call.end()
         self.finished += 1
         self._reader = None
@@ -105,27 +124,36 @@ class Region:
         self.call = Call(self._rules, self._output)
         self.call.deferred = deferred
 
+    def settle(self) -> bool:
+        """The text is over inside a call's header: whether the name that it has makes a call."""
+        reader = self._reader
+        named = isinstance(reader, JsonObject) and reader.named and not self._rules.bare
+        return named and self._rules.sure and self.call.name in self._rules.tools and self._start()
+
     def _start(self) -> bool:
-        parent = self.parent
         if not self.call.ready():
             return False
-        if parent is not None:
-            parent.call.warn("the call was cut off by the next one")
-            parent.close()
-            self.parent = None
+        self._interrupt()
         self.call.start()
         if not self.call.deferred:
             self.held = None
         return True
 
+    def _interrupt(self) -> None:
+        """What began inside the arguments of another call is sure to be markup, so that call is over."""
+        if self.parent is not None:
+            self.parent.call.warn("the call was cut off by the next one")
+            self.parent.close()
+            self.parent = None
+
     def _step(self, text: str, pos: int, final: bool) -> int:
         state = self._state
+        if isinstance(state, Expect):
+            return self._expect(state, text, pos, final)
         if isinstance(state, RawValue):
             pos = self._reader.run(text, pos, final)
             edge = self._reader.edge
             return pos if edge is None else self._follow(edge, text, pos)
-        if isinstance(state, Expect):
-            return self._expect(state, text, pos, final)
         if isinstance(state, Capture):
             return self._capture(state, text, pos, final)
         if isinstance(state, Header):
@@ -140,23 +168,7 @@ class Region:
         self._strewn = False
         self._state: State = self._spec.states[name]
         self._edges: Any = self._tables.edges.get(name)
-        self._reader = self._reader_of(self._state)
-
-    def _reader_of(self, state: State) -> Any:
-        call = self.call
-        if isinstance(state, JsonCall):
-            return JsonObject(state, call, self._start, self._rules.bare)
-        if isinstance(state, JsonArguments):
-            return JsonValue(unwrap=True)
-        if isinstance(state, PythonArguments):
-            return PythonReader(lambda key: call.types((key,)), call.names())
-        if isinstance(state, BraceArguments):
-            return Braces(state.mark, lambda key: call.types((key,)))
-        if isinstance(state, ElementArguments):
-            return Elements(state.mark, state.close, call.types)
-        if isinstance(state, RawValue):
-            return RawValueReader(self._spec, self._tables, state, self._edges, call, self._kind)
-        return None
+        self._reader = reader_of(name, self._spec, self._tables, self.call, self._kind, self._start, self._rules.bare)
 
     def _fail(self) -> None:
         if self.call.started:
@@ -165,9 +177,9 @@ class Region:
         else:
             self.outcome = "failed"
 
-    def _leave(self, empty: bool = False) -> None:
+    def _leave(self, empty: bool = False, complete: bool = False) -> None:
         if self.call.started:
-            self.close()
+            self.close(cut=self.limited and not complete)
         self.outcome = "left" if self.finished or empty else "failed"
 
     def _follow(self, edge: Edge, text: str, pos: int) -> int:
@@ -179,19 +191,18 @@ class Region:
             self._fail()
         elif edge.to == END:
             # Markers with nothing between them are markup, except in a thought.
-            self._leave(empty=self._rules.sure and not self.call.name)
+            self._leave(empty=self._rules.sure and not self.call.name, complete=True)
         elif edge.do == "finish" and self.call.started:
-            self._next(edge.to, text, pos)
+            self._next(edge.to, pos)
         else:
             self._enter(edge.to)
         return pos
 
-    def _next(self, to: str, text: str, pos: int) -> None:
+    def _next(self, to: str, pos: int) -> None:
         """The call is complete; what follows is held until it turns out to be another."""
         self.close()
         if not self.call.deferred:
-            fresh = max(pos, self.fresh)
-            self.held = [("", False), (text[pos:fresh], False), (text[fresh:], self.single)]
+            self.held = [("", False), *self._window.pieces(pos)]
         self._enter(to)
 
     def _expect(self, state: Expect, text: str, pos: int, final: bool) -> int:
@@ -212,13 +223,13 @@ class Region:
             if final and self.finished and edges.starts(text[at:]):
                 # A closing marker that the end of the text cut off.
                 pos = len(text)
-            if state.otherwise == "end" or (final and at == len(text)):
-                self._leave()
+            out = self._tables.out.at(text, at, final) if at < len(text) else None
+            if isinstance(out, Wait):
                 return pos
-            out = self._tables.out.at(text, at, final)
-            if out is WAIT:
-                return pos
-            if out is not None:
+            if out is not None and not out[1].keep:
+                # The end of all calls, though that of this one is missing.
+                return self._follow(out[1], text, at)
+            if out is not None or state.otherwise == "end" or (final and at == len(text)):
                 self._leave()
                 return pos
             self.call.warn("text inside the call")
@@ -254,59 +265,58 @@ class Region:
             return pos
         if final and state.partial and not self.limited:
             self._take(state, edges.without_start(text[pos:]).strip())
-            if self._start():
+            if self.call.name in self._rules.tools and self._start():
                 self._leave()
                 return len(text)
         if not self.call.started:
             self._fail()
             return pos
-        if over:
+        if over or not self.limited:
             self._output.put(CONTENT, window[pos:])
         self._leave()
         return len(window)
 
     def _may_be(self, state: Capture, text: str, whole: bool) -> bool:
-        """Whether the text is what is to be captured, or may still become it."""
-        if state.what != "name":
-            return True
-        if any(opener in text for opener in self._tables.openers):
-            return False
-        if state.identifier and _NOT_A_NAME.search(text):
-            return False
-        tools = self._rules.tools
-        if not state.declared or (whole and text in tools):
-            return True
-        return not whole and any(name.startswith(text) or text.startswith(name) for name in tools)
+        return may_be(state, text, whole, self._rules.tools, self._tables.never_names)
 
     def _take(self, state: Capture, text: str) -> None:
         call = self.call
-        if state.what == "name":
-            if state.numbered:
-                call.call_id = text
-                name, colon, number = text.rpartition(":")
-                text = name if colon and number.isdigit() else text
-            call.name = text.removeprefix(state.prefix).removesuffix(state.suffix)
-        elif state.what == "id":
+        if state.escaped:
+            text = text.replace("&quot;", '"').replace("&amp;", "&")
+        if state.what == "id" or (state.what == "name" and state.numbered):
             call.call_id = text
+        if state.what == "name":
+            call.name = bare_name(state, text, self._rules.tools)
         elif state.what == "key":
             call.key = text
 
     def _header(self, state: Header, text: str, pos: int, final: bool) -> int:
         end = text.find(state.end, pos)
+        limit = len(text) if end < 0 else end
+        if any(text.count(separator, pos, limit) > 2 for separator in state.separators):
+            # Another message has begun.
+            self._fail()
+            return pos
         if end < 0 or end + len(state.end) - pos > _LONGEST_CAPTURE:
             if final or len(text) - pos > _LONGEST_CAPTURE:
                 self._fail()
             return pos
         kind, name = read_header(state, text[pos:end])
+        behind = end + len(state.end)
         if kind != "call":
+            self._interrupt()
             self.outcome = "thought" if kind == "thought" else "left"
-        elif not self._rules.wanted:
+            return behind
+        if self.held is not None:
+            # If this is no call, its header is text as a whole.
+            raw = "".join(piece for piece, _ in self.held)
+            self.held = [(raw[: len(raw) - (len(text) - behind)], False), *self._window.pieces(behind)]
+        if not self._rules.wanted:
             self._fail()
             return pos
-        else:
-            self.call.name = name
-            self._enter(state.to)
-        return end + len(state.end)
+        self.call.name = name
+        self._enter(state.to)
+        return behind
 
     def _before_json(self, state: JsonArguments, text: str, pos: int, final: bool) -> int:
         """The call starts with its arguments, or is over without."""
@@ -315,7 +325,10 @@ class Region:
             at += 1
         if at == len(text) and not final:
             return at
-        if text[at : at + 1] in ("{", '"', "n"):
+        word = text[at : at + 4]
+        if "null".startswith(word) and word != "null" and word and not final:
+            return at
+        if word[:1] in ("{", '"') or word == "null":
             if not self._start():
                 self._fail()
                 return at
@@ -326,7 +339,10 @@ class Region:
         if (follow is None and at < len(text)) or not self._start():
             self._fail()
             return pos
-        self._next(state.to, text, at)
+        if final and self.limited:
+            self._leave()
+        else:
+            self._next(state.to, at)
         return at
 
     def _arguments(self, state: Any, text: str, pos: int, final: bool) -> int:
@@ -336,16 +352,20 @@ class Region:
             pos = reader.run(text, pos, out)
             if out:
                 self.call.write(out)
+            if isinstance(state, ElementArguments) and reader.strays:
+                self.call.warn("text inside the call")
+                self._output.put(CONTENT, "".join(reader.strays))
+                reader.strays = []
             if reader.failed:
                 self._fail()
                 return pos
             if reader.done:
-                self._next(state.to, text, pos)
+                self._next(state.to, pos)
                 return pos
             if not reader.odd:
                 return pos
             # A character that the notation does not have: the end of a broken call, or part of a broken value.
-            found = self._tables.out.at(text, pos, final)
+            found = self._tables.behind[state.to].at(text, pos, final)
             if isinstance(found, Wait):
                 return pos
             if found is not None:
@@ -357,5 +377,5 @@ class Region:
             self._fail()
             return pos
         self.call.warn("the call ends inside its arguments")
-        self._next(state.to, text, pos)
+        self._next(state.to, pos)
         return pos

@@ -22,6 +22,7 @@ _ALIASES = {
     "list": "array",
     "tuple": "array",
 }
+_UNTYPED = frozenset({"string", "object", "array"})
 _DEPTH = 16
 
 
@@ -48,7 +49,8 @@ class ToolSchema:
             found: set[str] = set()
             for node in nodes:
                 self._collect(node, found, 0)
-            self._types[key] = frozenset(found)
+            # What is declared without a type is whatever it looks like, though a number may be an identifier.
+            self._types[key] = frozenset(found) if found or not any(map(_is_open, nodes)) else _UNTYPED
         return self._types[key]
 
     def names(self) -> list[str]:
@@ -126,6 +128,11 @@ class ToolSchema:
                 found.add("null")
 
 
+def _is_open(node: Any) -> bool:
+    """Whether the schema allows every type."""
+    return node is True or (isinstance(node, dict) and not node.keys() & {"$ref", "not"})
+
+
 def type_of(value: object) -> str:
     """The JSON type of a Python value."""
     if value is None:
@@ -163,8 +170,8 @@ def scalar(text: str, types: frozenset[str]) -> str:
     """
     bare = text.strip()
     word = bare.lower()
-    if "null" in types and word in ("null", "none", ""):
-        return "null" if bare or "string" not in types else '""'
+    if "null" in types and (word in ("null", "none") or (not word and "string" not in types)):
+        return "null"
     if types & {"integer", "number"}:
         found = number(bare)
         if found is not None and ("number" in types or _integral(found)):
@@ -180,7 +187,9 @@ def scalar(text: str, types: frozenset[str]) -> str:
 
 
 def _integral(text: str) -> bool:
-    return text.lstrip("-").isdigit()
+    """Whether the number is a whole one, as JSON Schema means it: 3.0 is."""
+    whole, _, part = text.lstrip("-").partition(".")
+    return whole.isdigit() and not part.strip("0")
 
 
 def number(text: str) -> str | None:

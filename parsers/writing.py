@@ -37,7 +37,7 @@ def _write_call(spec: Format, index: int, name: str, arguments: str) -> str:
         else:
             body = "".join(_parameter(key, value, wire.parameter) for key, value in values.items())
     head, middle, tail = (
-        part.replace("{index}", str(index)).replace("{id}", f"call{index:05d}")
+        part.replace("{index}", str(index)).replace("{id}", f"call{index:05d}").replace("{name}", name)
         for part in (wire.head, wire.middle, wire.tail)
     )
     return head + name + middle + body + tail

@@ -32,7 +32,7 @@ FORMAT = Format(
         ),
     },
     thoughts=(Thought("<|channel|>analysis<|message|>", "<|end|>", after_open=0, before_close=0, after_close=0),),
-    dropped=("<|end|>", "<|call|>", "<|return|>"),
+    dropped=("<|end|>", "<|call|>", "<|return|>", "<|message|>"),
     ends=("<|endoftext|>",),
     newlines=0,
     wire=Wire(
@@ -42,6 +42,8 @@ FORMAT = Format(
         style="parameters",
         parameter=('<rfl:parameter name="', '">\n', "\n</rfl:parameter>"),
         trigger=" to=",
+        lead=("<|start|>assistant",),
+        answer=("<|channel|>final<|message|>", ""),
     ),
     signs=('<rfl:parameter name="',),
 )

@@ -39,6 +39,7 @@ FORMAT = Format(
         style="parameters",
         parameter=(f'{_PARAMETER} name="', '">', "</cofl:parameter>"),
         trigger="<cofl:tool_calls>",
+        answer=("<|START_TEXT|>", "<|END_TEXT|>"),
     ),
     signs=("<cofl:tool_calls>",),
 )

@@ -4,4 +4,4 @@ from dataclasses import replace
 
 from parsers.formats import command_r7b
 
-FORMAT = replace(command_r7b.FORMAT, key="command_a", models="Command A, Cohere2-MoE")
+FORMAT = replace(command_r7b.FORMAT, key="command_a", models="Command A, Cohere2-MoE", signs=())

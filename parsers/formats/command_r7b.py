@@ -26,6 +26,7 @@ FORMAT = Format(
         closing="\n]<|END_ACTION|>",
         separator=",",
         trigger="<|START_ACTION|>",
+        answer=("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     ),
     signs=("<|START_ACTION|>",),
 )

@@ -14,7 +14,12 @@ FORMAT = Format(
         "arguments": JsonArguments(to="close"),
         "close": Expect((Edge(_END, "section"),), otherwise="end"),
     },
-    dropped=("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"),
+    dropped=(
+        "<｜tool▁outputs▁begin｜>",
+        "<｜tool▁output▁begin｜>",
+        "<｜tool▁output▁end｜>",
+        "<｜tool▁outputs▁end｜>",
+    ),
     ends=("<｜end▁of▁sentence｜>",),
     newlines=2,
     wire=Wire(
@@ -24,6 +29,7 @@ FORMAT = Format(
         opening="<｜tool▁calls▁begin｜>",
         closing="<｜tool▁calls▁end｜>",
         trigger="<｜tool▁calls▁begin｜>",
+        omitted="<｜tool▁calls▁begin｜>",
         result="<｜tool▁output▁begin｜>{result}<｜tool▁output▁end｜>",
     ),
     signs=(_SEP,),

@@ -7,7 +7,8 @@ _M = "｜DSML｜ "
 FORMAT = Format(
     key="deepseek_v41",
     models="DeepSeek V4.1",
-    openers={f"<{_M}calls>": "invoke"},
+    # The outer marker is sometimes left out.
+    openers={f"<{_M}calls>": "invoke", f'<{_M}invoke name="': "name"},
     states={
         "invoke": Expect((Edge(f'<{_M}invoke name="', "name"), Edge(f"</{_M}calls>", END)), otherwise="end"),
         "name": Capture("name", (Edge('">', "parameters", do="start"),)),
@@ -39,6 +40,7 @@ FORMAT = Format(
         style="parameters",
         parameter=(f'<{_M}parameter name="', '" string="{string}">', f"</{_M}parameter>\n"),
         trigger=f"<{_M}calls>",
+        omitted=f"<{_M}calls>\n",
     ),
     signs=(f"<{_M}calls>",),
 )

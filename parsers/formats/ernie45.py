@@ -13,6 +13,7 @@ FORMAT = replace(
     wire=replace(
         hermes.FORMAT.wire,
         tail="}\n</tool_call>\n",
+        answer=("<response>\n", "\n</response>\n"),
         result="<tool_output>\n{result}\n</tool_output>",
     ),
 )

@@ -10,5 +10,5 @@ FORMAT = replace(
     models="FireFunction v2",
     openers={"functools[": "object", " functools[": "object"},
     ends=("<|eot_id|>",),
-    wire=replace(phi4_mini.FORMAT.wire, opening=" functools["),
+    wire=replace(phi4_mini.FORMAT.wire, opening=" functools[", also=()),
 )

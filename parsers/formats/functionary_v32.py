@@ -16,6 +16,6 @@ FORMAT = Format(
     },
     thoughts=(),
     ends=("<|eot_id|>", "<|eom_id|>"),
-    wire=Wire(head="", middle="\n", tail="", separator=">>>", trigger=">>>"),
+    wire=Wire(head="", middle="\n", tail="", separator=">>>", lead=(">>>",), answer=("all\n", "")),
     signs=(">>>",),
 )

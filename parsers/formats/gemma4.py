@@ -7,7 +7,8 @@ FORMAT = Format(
     models="Gemma 4",
     openers={"<|tool_call>": "call"},
     states={
-        "call": Expect((Edge("call:", "name"), Edge("<tool_call|>", END))),
+        # The word `call` is sometimes left out.
+        "call": Expect((Edge("call:", "name"), Edge(":", "name"), Edge("<tool_call|>", END))),
         "name": Capture("name", (Edge("{", "arguments", do="start", keep=True),)),
         "arguments": BraceArguments(to="next", mark='<|"|>'),
         "next": Expect((Edge("<tool_call|>", END), Edge("call:", "name"), Edge(",", "call")), otherwise="end"),

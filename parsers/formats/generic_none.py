@@ -1,6 +1,10 @@
 """A model whose format nobody knows: JSON calls between `<tool_call>` tags, or bare JSON that can be nothing else."""
 
+from dataclasses import replace
+
 from parsers.format import END, Edge, Expect, Format, JsonCall, Wire
+
+_BARE = Wire(head='{"name": "', middle='", "arguments": ', tail="}", separator="\n")
 
 FORMAT = Format(
     key="generic_none",
@@ -23,5 +27,5 @@ FORMAT = Format(
         "close": Expect((Edge("</tool_call>", END),), otherwise="end"),
     },
     ends=("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>"),
-    wire=Wire(head='<tool_call>\n{"name": "', middle='", "arguments": ', tail="}\n</tool_call>", separator="\n"),
+    wire=replace(_BARE, head='<tool_call>\n{"name": "', tail="}\n</tool_call>", trigger="<tool_call>", also=(_BARE,)),
 )

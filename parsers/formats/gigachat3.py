@@ -1,8 +1,18 @@
 """GigaChat 3: a message of the role `function call` with one JSON object."""
 
+from dataclasses import replace
+
 from parsers.format import Edge, Expect, Format, JsonCall, Wire
 
 _ROLE = "function call<|role_sep|>\n"
+
+_WIRE = Wire(
+    head=f'{_ROLE}{{"name": "',
+    middle='", "arguments": ',
+    tail="}",
+    trigger="function call<|role_sep|>",
+    lead=("<|message_sep|>\n\n",),
+)
 
 FORMAT = Format(
     key="gigachat3",
@@ -16,11 +26,10 @@ FORMAT = Format(
         ),
     },
     ends=("<|message_sep|>", "</s>"),
-    wire=Wire(
-        head='<|message_sep|>\n\nfunction call<|role_sep|>\n{"name": "',
-        middle='", "arguments": ',
-        tail="}",
-        trigger="function call<|role_sep|>",
+    wire=replace(
+        _WIRE,
+        head="<|message_sep|>\n\n" + _WIRE.head,
+        also=(replace(_WIRE, head='<|function_call|>{"name": "', trigger="<|function_call|>", lead=()),),
     ),
     signs=("function call<|role_sep|>",),
 )

@@ -1,12 +1,15 @@
 """GLM 4.5 and 4.6: the name, then pairs of `<arg_key>` and `<arg_value>`, on lines of their own."""
 
-from parsers.format import END, Capture, Edge, Expect, Format, RawValue, Wire
+from parsers.format import END, Capture, Edge, Expect, Format, JsonCall, RawValue, Wire
 
 FORMAT = Format(
     key="glm45",
     models="GLM-4.5, GLM-4.6, Ring-2.6",
-    openers={"<tool_call>": "name"},
+    openers={"<tool_call>": "inside"},
     states={
+        "inside": Expect((Edge("{", "object", keep=True), Edge("", "name"))),
+        "object": JsonCall(to="close"),
+        "close": Expect((Edge("</tool_call>", END),), otherwise="end"),
         "name": Capture(
             "name",
             (
@@ -18,7 +21,7 @@ FORMAT = Format(
         "first": Expect((Edge("<arg_key>", "key", do="start"), Edge("</tool_call>", END, do="start"))),
         "parameters": Expect((Edge("<arg_key>", "key"), Edge("</tool_call>", END))),
         "key": Capture("key", (Edge("</arg_key>", "between"),)),
-        "between": Expect((Edge("<arg_value>", "value"),)),
+        "between": Expect((Edge("<arg_value>", "value"), Edge("<arg_key>", "key"), Edge("</tool_call>", END))),
         "value": RawValue(
             (
                 Edge("</arg_value>", "parameters"),

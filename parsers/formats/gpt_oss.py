@@ -1,6 +1,19 @@
 """gpt-oss (Harmony): messages with a channel and a recipient; a message to a function is a call."""
 
+from dataclasses import replace
+
 from parsers.format import END, Edge, Expect, Format, Header, JsonArguments, Thought, Wire
+
+# The recipient may stand before the channel, too.
+_WIRE = Wire(
+    head=" to=functions.",
+    middle="<|channel|>commentary <|constrain|>json<|message|>",
+    tail="<|call|>",
+    separator="<|start|>assistant",
+    trigger=" to=functions.",
+    lead=("<|start|>assistant",),
+    answer=("<|channel|>final<|message|>", ""),
+)
 
 FORMAT = Format(
     key="gpt_oss",
@@ -17,15 +30,15 @@ FORMAT = Format(
         "close": Expect((Edge("<|call|>", END), Edge("<|end|>", END), Edge("<|return|>", END)), otherwise="end"),
     },
     thoughts=(Thought("<|channel|>analysis<|message|>", "<|end|>", after_open=0, before_close=0, after_close=0),),
-    dropped=("<|end|>", "<|call|>", "<|return|>"),
+    dropped=("<|end|>", "<|call|>", "<|return|>", "<|message|>"),
     ends=("<|endoftext|>",),
     newlines=0,
-    wire=Wire(
+    wire=replace(
+        _WIRE,
         head="<|channel|>commentary to=functions.",
         middle=" <|constrain|>json<|message|>",
-        tail="<|call|>",
-        separator="<|start|>assistant",
-        trigger=" to=functions.",
+        trigger="<|channel|>commentary to=functions.",
+        also=(_WIRE,),
     ),
     signs=("to=functions.", "<|channel|>commentary"),
 )

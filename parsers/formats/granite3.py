@@ -1,6 +1,18 @@
 """Granite 3: `<|tool_call|>` (3.3 also `<tool_call>`) and a JSON array; nothing behind it."""
 
+from dataclasses import replace
+
 from parsers.format import END, Edge, Expect, Format, JsonCall, Wire
+
+_WIRE = Wire(
+    head='{"name": "',
+    middle='", "arguments": ',
+    tail="}",
+    opening="<|tool_call|>[",
+    closing="]",
+    separator=", ",
+    trigger="<|tool_call|>",
+)
 
 FORMAT = Format(
     key="granite3",
@@ -14,14 +26,6 @@ FORMAT = Format(
     },
     dropped=("<response>", "</response>"),
     ends=("<|end_of_text|>",),
-    wire=Wire(
-        head='{"name": "',
-        middle='", "arguments": ',
-        tail="}",
-        opening="<|tool_call|>[",
-        closing="]",
-        separator=", ",
-        trigger="<|tool_call|>",
-    ),
+    wire=replace(_WIRE, also=(replace(_WIRE, opening="<tool_call>[", trigger="<tool_call>"),)),
     signs=("<|tool_call|>[",),
 )

@@ -7,9 +7,18 @@ FORMAT = Format(
     models="Hermes 2 Pro and 3, Qwen2.5, QwQ, Qwen3, MiMo-VL, Bielik 3, EXAONE",
     openers={"<tool_call>": "inside"},
     states={
-        "inside": Expect((Edge("{", "object", keep=True), Edge("</tool_call>", END))),
+        "inside": Expect((Edge("{", "object", keep=True), Edge("[", "object"), Edge("</tool_call>", END))),
         "object": JsonCall(to="close"),
-        "close": Expect((Edge("</tool_call>", END),), otherwise="end"),
+        # Several calls in one block, with or without a list round them, are none of the template's making.
+        "close": Expect(
+            (
+                Edge("</tool_call>", END),
+                Edge("{", "object", keep=True),
+                Edge(",", "object"),
+                Edge("]", "close"),
+            ),
+            otherwise="end",
+        ),
     },
     ends=("<|im_end|>", "<|endoftext|>"),
     wire=Wire(

@@ -30,6 +30,7 @@ FORMAT = Format(
         closing="]</tool_calls>",
         separator=", ",
         trigger="<tool_calls>",
+        answer=("<answer>\n", "\n</answer>"),
     ),
     signs=("<tool_calls>",),
 )

@@ -35,6 +35,8 @@ FORMAT = Format(
         tail="}<|end_message|>",
         separator="<|message_model|>",
         trigger=_CALL,
+        lead=("<|message_model|>",),
+        answer=("<|content_text|>", "<|end_message|>"),
     ),
     signs=(_CALL,),
 )

@@ -25,7 +25,14 @@ FORMAT = Format(
             )
         ),
         "key": Capture("key", (Edge("</ifm|arg_key>", "between"),)),
-        "between": Expect((Edge("<ifm|arg_value>", "value"), Edge("<ifm|arg_type>", "type"))),
+        "between": Expect(
+            (
+                Edge("<ifm|arg_value>", "value"),
+                Edge("<ifm|arg_type>", "type"),
+                Edge("<ifm|arg_key>", "key"),
+                Edge(_CLOSE, "call", do="finish"),
+            )
+        ),
         "type": Capture("drop", (Edge("</ifm|arg_type>", "between"),)),
         "value": RawValue((Edge("</ifm|arg_value>", "parameters"), Edge(_CLOSE, "parameters", keep=True))),
     },

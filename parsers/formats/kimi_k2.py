@@ -25,7 +25,9 @@ FORMAT = Format(
         opening="<|tool_calls_section_begin|>",
         closing="<|tool_calls_section_end|>",
         trigger="<|tool_calls_section_begin|>",
+        omitted="<|tool_calls_section_begin|>",
         result="## Return of {id}\n{result}",
     ),
+    call_id="numbered",
     signs=("<|tool_calls_section_begin|>",),
 )

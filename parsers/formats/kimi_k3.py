@@ -10,7 +10,7 @@ FORMAT = Format(
     openers={f"{_O}tools{_S}": "call", f'{_O}call tool="': "name"},
     states={
         "call": Expect((Edge(f'{_O}call tool="', "name"), Edge(f"{_C}tools{_S}", END)), otherwise="end"),
-        "name": Capture("name", (Edge('"', "rest"),)),
+        "name": Capture("name", (Edge('"', "rest"),), escaped=True),
         "rest": Capture("drop", (Edge(_S, "parameters", do="start"),)),
         "parameters": Expect(
             (
@@ -19,7 +19,7 @@ FORMAT = Format(
                 Edge(f"{_C}tools{_S}", END),
             )
         ),
-        "key": Capture("key", (Edge('" type="string"' + _S, "value", kind="string"), Edge('"', "kind"))),
+        "key": Capture("key", (Edge('" type="string"' + _S, "value", kind="string"), Edge('"', "kind")), escaped=True),
         "kind": Capture("drop", (Edge(_S, "value", kind="json"),)),
         "value": RawValue((Edge(f"{_C}argument{_S}", "parameters"), Edge(f"{_C}call{_S}", "parameters", keep=True))),
     },
@@ -41,6 +41,9 @@ FORMAT = Format(
         style="parameters",
         parameter=(f'{_O}argument key="', f'" type="{{type}}"{_S}', f"{_C}argument{_S}"),
         trigger=f"{_O}tools{_S}",
+        omitted=f"{_O}tools{_S}",
+        lead=(f"{_C}response{_S}", f"{_O}response{_S}{_C}response{_S}"),
+        answer=(f"{_O}response{_S}", f"{_C}response{_S}"),
     ),
     signs=(f"{_O}tools{_S}",),
 )

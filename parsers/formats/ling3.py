@@ -4,4 +4,4 @@ from dataclasses import replace
 
 from parsers.formats import glm45
 
-FORMAT = replace(glm45.FORMAT, key="ling3", models="Ling 3.0")
+FORMAT = replace(glm45.FORMAT, key="ling3", models="Ling 3.0", ends=("<|role_end|>", "<|endoftext|>"))

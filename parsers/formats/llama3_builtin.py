@@ -17,6 +17,15 @@ FORMAT = Format(
     },
     thoughts=(),
     ends=("<|eom_id|>", "<|eot_id|>"),
-    wire=Wire(head="", middle=".call(", tail=")", opening=_TAG, separator="; ", style="python", trigger=_TAG),
+    wire=Wire(
+        head="",
+        middle=".call(",
+        tail=")",
+        opening=_TAG,
+        separator="; ",
+        style="python",
+        trigger=_TAG,
+        also=(Wire(head='{"name": "', middle='", "parameters": ', tail="}", opening=_TAG, trigger=_TAG),),
+    ),
     signs=(_TAG, ".call("),
 )

@@ -31,6 +31,8 @@ FORMAT = Format(
         middle='", "parameters": ',
         tail="}",
         separator="; ",
+        trigger='{"name": "',
+        lead=(_TAG,),
     ),
     signs=('{"name": "', '"parameters": '),
 )

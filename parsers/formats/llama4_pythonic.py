@@ -17,6 +17,15 @@ FORMAT = Format(
     },
     thoughts=(),
     ends=("<|eot|>", "<|eom|>"),
-    wire=Wire(head="", middle="(", tail=")", opening="[", closing="]", separator=", ", style="python"),
+    wire=Wire(
+        head="",
+        middle="(",
+        tail=")",
+        opening="[",
+        closing="]",
+        separator=", ",
+        style="python",
+        lead=("<|python_start|>",),
+    ),
     signs=("[", '="', ")]"),
 )

@@ -21,7 +21,9 @@ FORMAT = Format(
         "first": Expect((Edge("<longcat_arg_key>", "key", do="start"), Edge("</longcat_tool_call>", END, do="start"))),
         "parameters": Expect((Edge("<longcat_arg_key>", "key"), Edge("</longcat_tool_call>", END))),
         "key": Capture("key", (Edge("</longcat_arg_key>", "between"),)),
-        "between": Expect((Edge("<longcat_arg_value>", "value"),)),
+        "between": Expect(
+            (Edge("<longcat_arg_value>", "value"), Edge("<longcat_arg_key>", "key"), Edge("</longcat_tool_call>", END))
+        ),
         "value": RawValue(
             (
                 Edge("</longcat_arg_value>", "parameters"),

@@ -20,6 +20,7 @@ FORMAT = replace(
         middle=">",
         tail="</function></tool_call>",
         separator="",
+        omitted="<tool_call>",
         parameter=("<parameter=", ">", "</parameter>"),
     ),
     signs=("<tool_call><function=", "><parameter="),

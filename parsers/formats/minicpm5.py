@@ -5,12 +5,13 @@ from parsers.format import END, Capture, Edge, Expect, Format, RawValue, Wire
 FORMAT = Format(
     key="minicpm5",
     models="MiniCPM5",
-    openers={'<function name="': "name"},
+    # Where the tokenizer has lost the space, too.
+    openers={'<function name="': "name", '<functionname="': "name"},
     states={
         "name": Capture(
             "name", (Edge('">', "parameters", do="start"), Edge('"/>', END, do="start"), Edge('" />', END, do="start"))
         ),
-        "parameters": Expect((Edge('<param name="', "key"), Edge("</function>", END))),
+        "parameters": Expect((Edge('<param name="', "key"), Edge('<paramname="', "key"), Edge("</function>", END))),
         "key": Capture("key", (Edge('">', "kind"),)),
         "kind": Expect((Edge("<![CDATA[", "quoted"), Edge("", "value")), space=False),
         "quoted": RawValue((Edge("]]></param>", "parameters"),)),
@@ -18,6 +19,7 @@ FORMAT = Format(
             (
                 Edge("</param>", "parameters"),
                 Edge('<param name="', "parameters", keep=True),
+                Edge('<paramname="', "parameters", keep=True),
                 Edge("</function>", "parameters", keep=True),
             )
         ),

@@ -1,8 +1,21 @@
 """Mistral: `[TOOL_CALLS]` and either a JSON array (v3) or NAME, perhaps an identifier, and `[ARGS]` (v11)."""
 
+from dataclasses import replace
+
 from parsers.format import Capture, Edge, Expect, Format, JsonArguments, JsonCall, Thought, Wire
 
 _OPEN = "[TOOL_CALLS]"
+
+_WIRE = Wire(head=_OPEN, middle="[ARGS]", tail="", trigger=_OPEN, result="[TOOL_RESULTS]{result}[/TOOL_RESULTS]")
+_ARRAY = replace(
+    _WIRE,
+    head='{"name": "',
+    middle='", "arguments": ',
+    tail=', "id": "{id}"}',
+    opening=_OPEN + "[",
+    closing="]",
+    separator=", ",
+)
 
 FORMAT = Format(
     key="mistral",
@@ -24,6 +37,7 @@ FORMAT = Format(
         "name": Capture(
             "name",
             (Edge("[CALL_ID]", "identifier"), Edge("[ARGS]", "arguments"), Edge("{", "arguments", keep=True)),
+            partial=True,
         ),
         "identifier": Capture("id", (Edge("[ARGS]", "arguments"), Edge("{", "arguments", keep=True))),
         "arguments": JsonArguments(to="again"),
@@ -32,12 +46,6 @@ FORMAT = Format(
     thoughts=(Thought("[THINK]", "[/THINK]"),),
     ends=("</s>",),
     newlines=0,
-    wire=Wire(
-        head="[TOOL_CALLS]",
-        middle="[ARGS]",
-        tail="",
-        trigger="[TOOL_CALLS]",
-        result="[TOOL_RESULTS]{result}[/TOOL_RESULTS]",
-    ),
-    signs=("[TOOL_CALLS]",),
+    wire=replace(_WIRE, also=(_ARRAY,)),
+    signs=(),
 )

@@ -9,14 +9,9 @@ FORMAT = replace(
     key="mistral_v3",
     models="Mistral 7B v0.3, Nemo, Small 3.0 and 3.1, Large 2407",
     wire=replace(
-        mistral.FORMAT.wire,
-        head='{"name": "',
-        middle='", "arguments": ',
-        tail=', "id": "{id}"}',
-        opening="[TOOL_CALLS][",
-        closing="]",
-        separator=", ",
+        mistral.FORMAT.wire.also[0],
         result='[TOOL_RESULTS]{"content": {result}, "call_id": "{id}"}[/TOOL_RESULTS]',
     ),
-    signs=("[TOOL_CALLS][{", "[TOOL_CALLS] [{"),
+    call_id="nine",
+    signs=("[TOOL_CALLS]", '"call_id": "'),
 )

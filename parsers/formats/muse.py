@@ -4,4 +4,4 @@ from dataclasses import replace
 
 from parsers.formats import muse_glimmer
 
-FORMAT = replace(muse_glimmer.FORMAT, key="muse", models="Muse Spark")
+FORMAT = replace(muse_glimmer.FORMAT, key="muse", models="Muse Spark", signs=())

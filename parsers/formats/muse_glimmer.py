@@ -14,10 +14,10 @@ FORMAT = Format(
     bare_sure=True,
     states={
         "recipient": Expect((Edge("to=", "header", keep=True),)),
-        "header": Header(to="block", prefix=""),
+        "header": Header(to="block", prefix="", people=("user", "all", "assistant", "commentary")),
         "block": Expect((Edge("<atem:function_calls>", "invoke"),)),
         "invoke": Expect((Edge('<atem:invoke name="', "name"), Edge(_CLOSE, END)), otherwise="end"),
-        "name": Capture("name", (Edge('">', "parameters", do="start"),)),
+        "name": Capture("name", (Edge('">', "parameters", do="start"),), doubled=True),
         "parameters": Expect(
             (
                 Edge('<atem:parameter name="', "key"),
@@ -29,16 +29,19 @@ FORMAT = Format(
         "value": RawValue((Edge("</atem:parameter>", "parameters"), Edge("</atem:invoke>", "parameters", keep=True))),
     },
     thoughts=(Thought(" to=self<|message|>", "<|eom|>", after_open=0, before_close=0, after_close=0),),
-    dropped=("<|eom|>", "<|eot|>"),
+    dropped=("<|eom|>", "<|eot|>", "<|message|>"),
     newlines=0,
     wire=Wire(
-        head='<|start|>assistant to=tool<|message|><atem:function_calls>\n<atem:invoke name="',
+        head='<|start|>assistant to={name}<|message|><atem:function_calls>\n<atem:invoke name="',
         middle='">\n',
         tail="</atem:invoke>\n</atem:function_calls>",
         separator="<|eom|>",
         style="parameters",
         parameter=('<atem:parameter name="', '">', "</atem:parameter>\n"),
-        trigger="<atem:function_calls>",
+        trigger=" to=",
+        lead=("<|start|>assistant",),
+        omitted="<|start|>assistant to={name}<|message|>",
+        answer=(" to=user<|message|>", ""),
     ),
     signs=("<atem:function_calls>",),
 )

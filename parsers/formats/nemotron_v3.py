@@ -9,5 +9,6 @@ FORMAT = replace(
     qwen3_5.FORMAT,
     key="nemotron_v3",
     models="Nemotron 3 and 3.5 Nano, Super, Ultra",
+    signs=("truncate_history_thinking",),
     thoughts=(replace(THINK, stray="head"),),
 )

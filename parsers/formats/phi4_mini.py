@@ -1,6 +1,18 @@
 """Phi-4-mini: `functools` and a JSON array, or one between `<|tool_call|>` tags."""
 
+from dataclasses import replace
+
 from parsers.format import END, Edge, Expect, Format, JsonCall, Wire
+
+_WIRE = Wire(
+    head='{"name": "',
+    middle='", "arguments": ',
+    tail="}",
+    opening="functools[",
+    closing="]",
+    separator=", ",
+    trigger="functools[",
+)
 
 FORMAT = Format(
     key="phi4_mini",
@@ -14,14 +26,8 @@ FORMAT = Format(
     },
     thoughts=(),
     ends=("<|end|>", "<|endoftext|>"),
-    wire=Wire(
-        head='{"name": "',
-        middle='", "arguments": ',
-        tail="}",
-        opening="functools[",
-        closing="]",
-        separator=", ",
-        trigger="functools[",
+    wire=replace(
+        _WIRE, also=(replace(_WIRE, opening="<|tool_call|>[", closing="]<|/tool_call|>", trigger="<|tool_call|>"),)
     ),
     signs=("functools[",),
 )

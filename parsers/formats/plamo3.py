@@ -25,7 +25,7 @@ FORMAT = Format(
         "close": Expect((Edge("<|plamo:end_tool_request:plamo|>", "request"),), otherwise="end"),
     },
     thoughts=(Thought("<|plamo:begin_think:plamo|>", "<|plamo:end_think:plamo|>"),),
-    ends=("<|plamo:turn|>", "<|plamo:eos|>", "<|plamo:tokens_end|>"),
+    ends=("<|plamo:tag|>", "<|plamo:turn|>", "<|plamo:eos|>", "<|plamo:tokens_end|>"),
     wire=Wire(
         head=_REQUEST + _NAME,
         middle="<|plamo:end_tool_name:plamo|>" + _ARGUMENTS + "<|plamo:constrain|>json<|plamo:msg|>",

@@ -39,6 +39,7 @@ FORMAT = Format(
         style="parameters",
         parameter=("<parameter=", ">\n", "\n</parameter>\n"),
         trigger="<tool_call>",
+        omitted="<tool_call>\n",
         result="<tool_response>\n{result}\n</tool_response>",
     ),
     signs=("<tool_call>\n<function=", ">\n<parameter="),

@@ -23,6 +23,10 @@ FORMAT = Format(
         opening="<|tool_calls|>",
         closing="<|calls|>",
         trigger="<|tool_calls|>",
+        lead=("<|begin|>assistant",),
+        omitted="<|tool_calls|>",
+        answer=("<|content|>", ""),
+        identifier="[A-Za-z0-9_]{1,40}",
     ),
     signs=("<|tool_call:begin|>",),
 )

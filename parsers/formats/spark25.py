@@ -4,4 +4,4 @@ from dataclasses import replace
 
 from parsers.formats import glm47
 
-FORMAT = replace(glm47.FORMAT, key="spark25", models="Spark 2.5")
+FORMAT = replace(glm47.FORMAT, key="spark25", models="Spark 2.5", signs=("<|Bot|>",))

@@ -2,16 +2,17 @@
 
 from parsers.format import END, Capture, Edge, Expect, Format, RawValue, Wire
 
-_BEGIN, _END = "<｜tool_call_begin｜>function<｜tool_sep｜>", "<｜tool_call_end｜>"
+_BEGIN, _KIND, _END = "<｜tool_call_begin｜>", "function<｜tool_sep｜>", "<｜tool_call_end｜>"
 
 FORMAT = Format(
     key="step3",
     models="Step-3",
-    openers={"<｜tool_calls_begin｜>": "section", _BEGIN: "invoke"},
+    openers={"<｜tool_calls_begin｜>": "section", _BEGIN: "kind"},
     states={
         "section": Expect(
-            (Edge(_BEGIN, "invoke"), Edge("<｜tool_calls_end｜>", END), Edge(_END, "section")), otherwise="end"
+            (Edge(_BEGIN, "kind"), Edge("<｜tool_calls_end｜>", END), Edge(_END, "section")), otherwise="end"
         ),
+        "kind": Expect((Edge(_KIND, "invoke"), Edge("", "invoke"))),
         "invoke": Expect((Edge('<steptml:invoke name="', "name"),)),
         "name": Capture("name", (Edge('">', "parameters", do="start"),)),
         "parameters": Expect(
@@ -29,7 +30,7 @@ FORMAT = Format(
     },
     ends=("<|im_end|>",),
     wire=Wire(
-        head=_BEGIN + '<steptml:invoke name="',
+        head=_BEGIN + _KIND + '<steptml:invoke name="',
         middle='">',
         tail="</steptml:invoke>" + _END,
         opening="<｜tool_calls_begin｜>",
@@ -37,6 +38,7 @@ FORMAT = Format(
         style="parameters",
         parameter=('<steptml:parameter name="', '">', "</steptml:parameter>"),
         trigger="<｜tool_calls_begin｜>",
+        omitted="<｜tool_calls_begin｜>",
     ),
     signs=("<steptml:invoke",),
 )

@@ -1,6 +1,18 @@
 """xLAM 2: a bare JSON array; also in a code fence or behind a marker of another family."""
 
+from dataclasses import replace
+
 from parsers.format import END, Edge, Expect, Format, JsonCall, Wire
+
+_WIRE = Wire(
+    head='{"name": "',
+    middle='", "arguments": ',
+    tail="}",
+    opening="[",
+    closing="]",
+    separator=", ",
+    trigger='[{"name": "',
+)
 
 FORMAT = Format(
     key="xlam",
@@ -15,6 +27,12 @@ FORMAT = Format(
     },
     fenced=True,
     ends=("<|im_end|>", "<|eot_id|>"),
-    wire=Wire(head='{"name": "', middle='", "arguments": ', tail="}", opening="[", closing="]", separator=", "),
+    wire=replace(
+        _WIRE,
+        also=(
+            *(replace(_WIRE, opening=f"{one}[", trigger=one) for one in ("[TOOL_CALLS]", "<tool_call>")),
+            *(replace(_WIRE, opening=one, trigger=one) for one in ("```json\n[", "```\n[")),
+        ),
+    ),
     signs=('[{"name": "', '"arguments": '),
 )

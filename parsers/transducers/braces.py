@@ -4,19 +4,24 @@ import re
 from collections.abc import Callable
 
 from parsers.quoting import escape, quote
+from parsers.transducers.json_value import JsonValue
 from parsers.transducers.words import word
 
-_KEY, _VALUE, _STRING, _AFTER, _WORD = range(5)
+_KEY, _VALUE, _STRING, _AFTER, _WORD, _QUOTED, _NAME = range(7)
 _KEY_END = re.compile(r"[:{}\[\],]")
 _WORD_END = re.compile(r"[,{}\[\]<]")
 _LONGEST = 1024
+_LONGEST_SPACE = 64
 
 
 class Braces:
-    """One object, from its opening brace to behind its closing one. Strings stand between two `mark`s."""
+    """One object, from its opening brace to behind its closing one. Strings stand between two `mark`s.
+
+    A string that a model has put in JSON's quotes instead is read as JSON's.
+    """
 
     failed = False
-    __slots__ = ("_mark", "_stack", "_started", "_state", "_top", "_types", "_word", "done", "odd")
+    __slots__ = ("_gap", "_mark", "_quoted", "_stack", "_started", "_state", "_top", "_types", "_word", "done", "odd")
 
     def __init__(self, mark: str, types: Callable[[str], frozenset[str]]) -> None:
         self._mark = mark
@@ -27,6 +32,9 @@ class Braces:
         # Whether something stands before in the container.
         self._started = False
         self._word: list[str] = []
+        self._quoted = JsonValue()
+        # White space behind a key that may be the key's own.
+        self._gap = ""
         self.done = False
         # The character where `run` stopped is none that can stand there; see `JsonValue`.
         self.odd = False
@@ -34,7 +42,7 @@ class Braces:
     @property
     def in_string(self) -> bool:
         """Whether the text stands inside a string."""
-        return self._state == _STRING
+        return self._state == _STRING or self._state == _QUOTED
 
     def run(self, text: str, pos: int, out: list[str], final: bool = False) -> int:
         """Read on from `pos`; see the package's text."""
@@ -44,6 +52,17 @@ class Braces:
             if self._state == _STRING:
                 pos = self._string(text, pos, out, final)
                 if self._state == _STRING:
+                    return pos
+                continue
+            if self._state == _QUOTED:
+                pos = self._quoted.run(text, pos, out)
+                if not self._quoted.done:
+                    return pos
+                self._state, self._started = _AFTER, True
+                continue
+            if self._state == _NAME:
+                pos = self._name(text, pos, out)
+                if self._state == _NAME:
                     return pos
                 continue
             if self._state == _WORD:
@@ -107,10 +126,23 @@ class Braces:
         out.append(escape(text[pos]))
         return pos + 1
 
-    def finish(self, out: list[str]) -> None:
-        """The text is over: give out what was held back."""
+    def finish(self, out: list[str], rest: str, limited: bool) -> None:
+        """The text is over: give out what was held back, and close what is open."""
+        if self._state == _STRING:
+            out.append(escape(rest))
+        if limited:
+            return
         if self._state == _WORD:
             self._end_word(out)
+        elif self._state in (_STRING, _QUOTED):
+            out.append('"')
+        elif self._state == _NAME:
+            return
+        elif self._state == _VALUE and self._stack and self._stack[-1] == "}":
+            # A key without its value: there is no honest end.
+            return
+        while self._stack:
+            self._close(out)
 
     def _end_word(self, out: list[str]) -> None:
         types = self._types(self._top) if len(self._stack) == 1 else frozenset()
@@ -118,7 +150,30 @@ class Braces:
         self._word = []
         self._state, self._started = _AFTER, True
 
+    def _name(self, text: str, pos: int, out: list[str]) -> int:
+        """A key without quotes, as it comes."""
+        hit = _KEY_END.search(text, pos)
+        stop = len(text) if hit is None else hit.start()
+        word = self._gap + text[pos:stop]
+        bare = word.rstrip()
+        self._gap = word[len(bare) :][:_LONGEST_SPACE]
+        out.append(escape(bare))
+        if len(self._stack) == 1:
+            self._top += bare
+        if hit is None:
+            return stop
+        out.append('": ')
+        self._state, self._started = _VALUE, False
+        return stop + 1 if hit[0] == ":" else stop
+
     def _key(self, text: str, pos: int, out: list[str]) -> int:
+        if text[pos].isalnum() or text[pos] == "_":
+            self._separate(out)
+            out.append('"')
+            self._state, self._gap = _NAME, ""
+            if len(self._stack) == 1:
+                self._top = ""
+            return pos
         # However the text is cut, the limit falls at the same place.
         hit = _KEY_END.search(text, pos, pos + _LONGEST)
         if hit is None and len(text) - pos < _LONGEST:
@@ -155,6 +210,9 @@ class Braces:
             self.odd = True
             return pos
         self._begin(out)
+        if char == '"':
+            self._quoted, self._state = JsonValue(), _QUOTED
+            return pos
         self._state = _WORD
         return pos
 

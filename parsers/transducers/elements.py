@@ -6,6 +6,7 @@ from parsers.quoting import quote
 from parsers.transducers.raw_text import RawText
 
 _LONGEST = 256
+_DEEPEST = 32
 _LEAF, _OBJECT, _ARRAY = range(3)
 
 
@@ -26,7 +27,7 @@ class Elements:
     """The members of one call, up to the tag that closes it."""
 
     failed = False
-    __slots__ = ("_close", "_mark", "_open", "_types", "done", "odd")
+    __slots__ = ("_close", "_mark", "_names", "_open", "_straying", "_types", "done", "odd", "strays")
 
     def __init__(self, mark: str, close: str, types: Callable[[tuple[str, ...]], frozenset[str]]) -> None:
         self._mark = mark
@@ -35,6 +36,11 @@ class Elements:
         root = _Element("", (), frozenset())
         root.kind = _OBJECT
         self._open = [root]
+        # How many elements of each name are open, the root apart.
+        self._names = {"": 0}
+        # Text that stands between elements and is none's.
+        self.strays: list[str] = []
+        self._straying = False
         self.done = False
         self.odd = False
 
@@ -74,8 +80,12 @@ class Elements:
         top = self._open[-1]
         if text and top.kind == _LEAF:
             top.text.push(text, out)
+        elif self._straying or text.strip():
+            self.strays.append(text if self._straying else text.lstrip())
+            self._straying = True
 
     def _tag(self, tag: str, out: list[str]) -> bool:
+        self._straying = False
         if not tag.startswith("/"):
             return self._begin(tag.strip(), out)
         name = tag[1:].strip()
@@ -84,7 +94,7 @@ class Elements:
                 self._end(out)
             self.done = True
             return True
-        if not any(element.name == name for element in self._open[1:]):
+        if not self._names.get(name):
             return False
         while self._open[-1].name != name:
             self._end(out)
@@ -97,20 +107,24 @@ class Elements:
             if not top.text.blank:
                 return False
             types = self._types(top.path)
-            array = "array" in types and "object" not in types
-            top.kind = _ARRAY if array or (not types and name == "item") else _OBJECT
+            item = name == "item" and ("array" in types or not types)
+            top.kind = _ARRAY if item or ("array" in types and "object" not in types) else _OBJECT
             top.text = RawText(frozenset(), "")
         opening = "[" if top.kind == _ARRAY else "{"
         out.append(", " if top.count else opening)
         top.count += 1
         if top.kind == _OBJECT:
             out.append(quote(name) + ": ")
-        path = (*top.path, "[]" if top.kind == _ARRAY else name)
+        # No schema goes deeper.
+        step = "[]" if top.kind == _ARRAY else name
+        path = (*top.path, step) if len(top.path) < _DEEPEST else top.path
+        self._names[name] = self._names.get(name, 0) + 1
         self._open.append(_Element(name, path, self._types(path)))
         return True
 
     def _end(self, out: list[str]) -> None:
         top = self._open.pop()
+        self._names[top.name] -= 1
         if top.kind == _LEAF:
             top.text.close(out)
         elif top.kind == _ARRAY:
@@ -123,8 +137,15 @@ class Elements:
         del text, out
         return pos
 
-    def finish(self, out: list[str]) -> None:
+    def finish(self, out: list[str], rest: str, limited: bool) -> None:
         """The text is over: close what is open."""
+        if self.done:
+            return
+        self._push(rest, out)
+        if limited:
+            if self._open[-1].kind == _LEAF:
+                self._open[-1].text.cut(out)
+            return
         while self._open:
             self._end(out)
         self.done = True

@@ -22,7 +22,7 @@ class JsonValue:
     """
 
     failed = False
-    __slots__ = ("_held", "_mode", "_scalars", "_stack", "done", "in_string", "odd", "unwrap")
+    __slots__ = ("_escaped", "_held", "_mode", "_open", "_scalars", "_stack", "done", "in_string", "odd", "unwrap")
 
     def __init__(self, unwrap: bool = False) -> None:
         self.unwrap = unwrap
@@ -30,7 +30,11 @@ class JsonValue:
         self.odd = False
         self.in_string = False
         self._mode = _START
+        # The brackets that must follow, and how many there are of each.
         self._stack: list[str] = []
+        self._open = {"}": 0, "]": 0}
+        # A backslash has been passed through, so that the next character is no quote.
+        self._escaped = False
         self._held = ""
         self._scalars: list[str] = []
 
@@ -70,6 +74,9 @@ class JsonValue:
         stack = self._stack
         start = pos
         end = len(text)
+        if self._escaped and pos < end:
+            self._escaped = False
+            pos += 1
         while pos < end:
             if self.in_string:
                 hit = _IN_STRING.search(text, pos)
@@ -78,9 +85,8 @@ class JsonValue:
                     break
                 pos = hit.start()
                 if text[pos] == "\\":
-                    if pos + 1 == end:
-                        break
-                    pos += 2
+                    self._escaped = pos + 1 == end
+                    pos += 1 if self._escaped else 2
                     continue
                 self.in_string = False
                 pos += 1
@@ -97,16 +103,18 @@ class JsonValue:
                     continue
                 if char in _PAIRS:
                     stack.append(_PAIRS[char])
+                    self._open[_PAIRS[char]] += 1
                     pos += 1
                     continue
                 if char != "}" and char != "]":
                     self.odd = True
                     break
-                if char in stack[-1:]:
-                    stack.pop()
-                elif char in stack:
-                    while stack.pop() != char:
-                        pass
+                # Whatever is left open inside is closed, too; a bracket that was not opened counts for nothing.
+                while self._open[char]:
+                    closed = stack.pop()
+                    self._open[closed] -= 1
+                    if closed == char:
+                        break
                 pos += 1
             if not stack:
                 self.done = True
@@ -173,9 +181,15 @@ class JsonValue:
         out.append("{}" if bare in ("", "null", "None") else quote(self._held))
         self._held = ""
 
-    def finish(self, out: list[str]) -> None:
+    def finish(self, out: list[str], rest: str = "", limited: bool = False) -> None:
         """The text is over: give out what was held back."""
-        if self._mode == _SCALAR:
+        if self.done:
+            return
+        if rest and self._mode == _UNWRAPPED:
+            out.append(rest)
+        if limited and self._mode != _UNWRAPPED:
+            out += self._scalars
+        elif self._mode == _SCALAR:
             held = "".join(self._scalars)
             out.append("{}" if self.unwrap and held in ("null", "None") else held)
             self.done = True

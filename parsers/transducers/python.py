@@ -1,18 +1,17 @@
-"""Python literals, and the keyword arguments of a Python call, as JSON. Reads JSON's literals just as well."""
+"""Python literals as JSON. Reads JSON's literals just as well."""
 
 import re
-from collections.abc import Callable, Sequence
 
 from parsers.quoting import escape, quote
 from parsers.transducers.words import word
 
-_WORD_END = re.compile(r"[\s,:=()\[\]{}'\"<]")
+WORD_END = re.compile(r"[\s,:=()\[\]{}'\"<]")
 _ESCAPES = {"n": "\\n", "t": "\\t", "r": "\\r", "b": "\\b", "f": "\\f", '"': '\\"', "'": "'", "\\": "\\\\", "/": "/"}
 _ESCAPES |= {"\n": "", "a": "\\u0007", "v": "\\u000b", "0": "\\u0000"}
 _OPENING = {"[": "]", "(": ")", "{": "}"}
+# What may stand behind a string; a marker may, too.
+_BEHIND = ",:)]}<"
 _LENGTHS = {"x": 2, "u": 4, "U": 8}
-
-_LONGEST = 256
 
 _VALUE, _STRING, _CLOSING, _WORD, _AFTER = range(5)
 
@@ -20,7 +19,20 @@ _VALUE, _STRING, _CLOSING, _WORD, _AFTER = range(5)
 class PythonLiteral:
     """One literal. `done` when its end is sure, which for words and strings is the character behind them."""
 
-    __slots__ = ("_comma", "_key", "_quote", "_raw", "_stack", "_stop", "_types", "_word", "done", "odd", "state")
+    __slots__ = (
+        "_comma",
+        "_gap",
+        "_key",
+        "_quote",
+        "_raw",
+        "_stack",
+        "_stop",
+        "_types",
+        "_word",
+        "done",
+        "odd",
+        "state",
+    )
 
     def __init__(self, types: frozenset[str] = frozenset()) -> None:
         self._types = types
@@ -33,8 +45,10 @@ class PythonLiteral:
         self._key = False
         self._comma = False
         self._quote = ""
+        # White space behind a comma, or behind a quote that may be the string's end.
+        self._gap: list[str] = []
         self._raw = False
-        self._stop = _WORD_END
+        self._stop = WORD_END
         self._word: list[str] = []
 
     @property
@@ -53,15 +67,18 @@ class PythonLiteral:
                 pos = stop
                 continue
             if self.state == _WORD:
-                hit = _WORD_END.search(text, pos)
+                hit = WORD_END.search(text, pos)
                 end = len(text) if hit is None else hit.start()
                 self._word.append(text[pos:end])
                 if hit is None:
                     return end
                 pos = self._end_word(text, end, out)
                 continue
+            start = pos
             while pos < len(text) and text[pos].isspace():
                 pos += 1
+            if pos > start:
+                self._space(text[start:pos], out)
             if pos == len(text):
                 return pos
             stop = self._token(text, pos, out)
@@ -75,19 +92,40 @@ class PythonLiteral:
         out.append(escape(text[pos]))
         return pos + 1
 
-    def finish(self, out: list[str]) -> None:
-        """The text is over: give out what was held back."""
+    def finish(self, out: list[str], rest: str, limited: bool) -> None:
+        """The text is over: give out what was held back, and close what is open."""
+        if self.state == _STRING:
+            out.append(escape(rest))
+        if self.done or limited:
+            return
         if self.state == _WORD:
             self._value(word("".join(self._word), self._types if not self._stack else frozenset()), out)
-        elif self.state == _CLOSING and not self.done:
+        elif self.state in (_CLOSING, _STRING):
             self._close_string(out)
+        if self._stack and self._stack[-1] == "}" and (self._key if self.state == _AFTER else not self._key):
+            # A key without its value: there is no honest end.
+            return
+        while self._stack:
+            self._close(out)
+
+    def _space(self, text: str, out: list[str]) -> None:
+        """White space between values stays as it is, so that what is JSON already comes out as it was written."""
+        if self._comma or self.state == _CLOSING:
+            self._gap.append(text)
+        elif self._stack:
+            out.append(text if not text.strip(" \t\r\n") else " ")
 
     def _token(self, text: str, pos: int, out: list[str]) -> int:
         char = text[pos]
         if self.state == _CLOSING:
             if char in "'\"":
                 return self._open_string(text, pos, out, joined=True)
-            self._close_string(out)
+            if char in _BEHIND or len(self._quote) == 3:
+                self._close_string(out)
+            else:
+                # Nothing may follow a string like this: the model has not escaped its own quotes.
+                out.append(escape(self._quote + "".join(self._gap)))
+                self.state = _STRING
             return pos
         if self.state == _AFTER:
             return self._punctuation(char, pos, out)
@@ -105,7 +143,7 @@ class PythonLiteral:
             return pos + 1
         if char == ",":
             return pos + 1
-        if _WORD_END.match(char):
+        if WORD_END.match(char):
             self.odd = True
             return pos
         self.state = _WORD
@@ -115,9 +153,9 @@ class PythonLiteral:
     def _punctuation(self, char: str, pos: int, out: list[str]) -> int:
         if char == "," and self._stack:
             self._comma, self._key = True, self._stack[-1] == "}"
-            self.state = _VALUE
+            self.state, self._gap = _VALUE, []
         elif char in ":=" and self._stack and self._stack[-1] == "}" and self._key:
-            out.append(": ")
+            out.append(":")
             self._key = False
             self.state = _VALUE
         elif self._stack and char == self._stack[-1]:
@@ -129,6 +167,7 @@ class PythonLiteral:
 
     def _close(self, out: list[str]) -> None:
         out.append("}" if self._stack.pop() == "}" else "]")
+        self._key = False
         self._ended()
 
     def _ended(self) -> None:
@@ -137,8 +176,9 @@ class PythonLiteral:
 
     def _separate(self, out: list[str]) -> None:
         if self._comma:
-            out.append(", ")
             self._comma = False
+            out.append(",")
+            self._space("".join(self._gap), out)
 
     def _value(self, value: str, out: list[str]) -> None:
         self._separate(out)
@@ -168,7 +208,10 @@ class PythonLiteral:
         return pos + len(self._quote)
 
     def _close_string(self, out: list[str]) -> None:
+        closing, self.state = self.state == _CLOSING, _AFTER
         out.append('"')
+        if closing:
+            self._space("".join(self._gap), out)
         self._raw = False
         self._ended()
 
@@ -188,7 +231,11 @@ class PythonLiteral:
                     out.append(escape(text[pos]))
                     pos += 1
                     continue
-                self.state = _CLOSING
+                if self._stack and self._quote == '"':
+                    # As in JSON; other strings may go on behind white space.
+                    self._close_string(out)
+                else:
+                    self.state, self._gap = _CLOSING, []
                 return pos + len(self._quote)
             taken = self._escape(text, pos, out)
             if taken == pos:
@@ -218,79 +265,3 @@ class PythonLiteral:
             out.append("\\\\" + char)
             return pos + 2
         return pos + 2 + length
-
-
-class PythonArguments:
-    """`a=1, b="x")` from behind the opening bracket to behind the closing one, as the members of a JSON object.
-
-    Arguments without a name get those of the tool's parameters in their order.
-    """
-
-    failed = False
-    __slots__ = ("_count", "_names", "_types", "done", "value")
-
-    def __init__(self, types: Callable[[str], frozenset[str]], names: Sequence[str]) -> None:
-        self._types = types
-        self._names = names
-        self._count = 0
-        self.value: PythonLiteral | None = None
-        self.done = False
-
-    @property
-    def odd(self) -> bool:
-        """Whether `run` stopped at a character that no literal has."""
-        return self.value is not None and self.value.odd
-
-    def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
-        """Take the odd character at `pos` as it is."""
-        assert self.value is not None
-        return self.value.skip_odd(text, pos, out)
-
-    @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a string."""
-        return self.value is not None and self.value.in_string
-
-    def run(self, text: str, pos: int, out: list[str]) -> int:
-        """Read on from `pos`; see the package's text."""
-        end = len(text)
-        while not self.done:
-            if self.value is not None:
-                pos = self.value.run(text, pos, out)
-                if not self.value.done:
-                    return pos
-                self.value = None
-                self._count += 1
-            while pos < end and (text[pos].isspace() or text[pos] == ","):
-                pos += 1
-            if pos == end:
-                return pos
-            if text[pos] == ")":
-                self._close(out)
-                return pos + 1
-            # However the text is cut, the limits fall at the same places.
-            hit = _WORD_END.search(text, pos, pos + _LONGEST)
-            if hit is None and end - pos < _LONGEST:
-                return pos
-            stop = pos + _LONGEST if hit is None else hit.start()
-            behind = stop
-            while behind < end and behind < stop + _LONGEST and text[behind].isspace():
-                behind += 1
-            if behind == end and behind < stop + _LONGEST:
-                return pos
-            named = stop > pos and text[behind : behind + 1] == "="
-            key = text[pos:stop] if named else self._names[self._count] if self._count < len(self._names) else ""
-            out.append(("{" if not self._count else ", ") + quote(key or f"argument{self._count + 1}") + ": ")
-            self.value = PythonLiteral(self._types(key))
-            if named:
-                pos = behind + 1
-        return pos
-
-    def _close(self, out: list[str]) -> None:
-        out.append("}" if self._count else "{}")
-        self.done = True
-
-    def finish(self, out: list[str]) -> None:
-        """The text is over."""
-        if self.value is not None:
-            self.value.finish(out)

@@ -1,18 +1,27 @@
 """What every format promises. A format that is added to `parsers/formats` is tested here without further ado."""
 
 import json
+import re
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parsers import FORMATS, Format, Parser, get_format
-from parsers.events import ArgumentsDelta, CallStart, Content
+from parsers import FORMATS, Format, Parser, ToolSpec, get_format
+from parsers.events import ArgumentsDelta, CallEnd, CallStart, Content, Event, Reasoning
 from parsers.writing import write_calls
+from tests.parsers.drawing import (
+    Calls,
+    damaged,
+    formats,
+    literals_of,
+    places,
+    single_tokens,
+    tokens_of,
+    tools_and_calls,
+)
 from tests.parsers.reading import TOOLS, cut, events_of, gather, read
-
-# Keys whose models write no calls of their own that a reader could be tested with.
-ANSWER_ONLY: frozenset[str] = frozenset()
 
 CALLS = [
     ("update", '{"text": "a {b: [c, \\"d\\"]} \\\\ } ] \'q\' <x> & \\n\\ttab", "count": 3}'),
@@ -23,18 +32,15 @@ CALLS = [
     ("update", '{"text": "null", "other": "12"}'),
     ("ping", "{}"),
 ]
+EDITS = [
+    {"path": f"src/{name}.py", "old": "def load(path):\n    return open(path)", "new": "word by word " * 9}
+    for name in ("a", "b", "c")
+]
 
 
-@pytest.fixture(params=sorted(set(FORMATS) - ANSWER_ONLY))
+@pytest.fixture(params=sorted(FORMATS))
 def spec(request: pytest.FixtureRequest) -> Format:
     return get_format(request.param)
-
-
-formats = st.sampled_from(sorted(set(FORMATS) - ANSWER_ONLY)).map(get_format)
-places = st.lists(st.integers(0, 400), max_size=12)
-fragments = st.sampled_from(
-    ["<", "{", "}", "[", "]", '"', "\\", "\n", " ", "name", "update", "ping", ":", ",", "```", "<think>", "</think>"]
-)
 
 
 def test_the_key_is_the_name_of_its_file(spec: Format) -> None:
@@ -136,41 +142,126 @@ def test_a_call_drafted_in_a_thought_is_thought_unless_it_is_complete(spec: Form
             assert opener in answer.reasoning
 
 
-@settings(max_examples=150, deadline=None)
-@given(spec=formats, calls=st.lists(st.sampled_from(CALLS), min_size=1, max_size=3), places=places)
-def test_any_cut_gives_the_same(spec: Format, calls: list[tuple[str, str]], places: list[int]) -> None:
-    text = write_calls(spec, calls)
-    assert read(spec, cut(text, places)) == read(spec, text)
+def check(spec: Format, tools: list[ToolSpec], calls: Calls, places: list[int], escaped: bool) -> None:
+    text = write_calls(spec, [(name, json.dumps(arguments, ensure_ascii=escaped)) for name, arguments in calls])
+    whole = read(spec, text, tools=tools)
+    assert [(name, json.loads(arguments)) for name, arguments in whole.calls] == calls
+    assert (whole.content, whole.reasoning, whole.warnings) == ("", "", [])
+    assert read(spec, cut(text, places), tools=tools) == whole
+    strings = " ".join(str(arguments) for _, arguments in calls)
+    if not any(marker in strings for marker in spec.markers):
+        assert read(spec, tokens_of(spec, text, places), tools=tools, single_tokens=single_tokens(spec)) == whole
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), spec=formats, places=places, escaped=st.booleans())
+def test_calls_are_read_as_they_were_written(
+    data: st.DataObject, spec: Format, places: list[int], escaped: bool
+) -> None:
+    tools, calls = data.draw(tools_and_calls(spec))
+    check(spec, tools, calls, places, escaped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", sorted(FORMATS))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), places=places, escaped=st.booleans())
+def test_calls_are_read_as_they_were_written_at_length(
+    key: str, data: st.DataObject, places: list[int], escaped: bool
+) -> None:
+    spec = get_format(key)
+    tools, calls = data.draw(tools_and_calls(spec))
+    check(spec, tools, calls, places, escaped)
+
+
+def test_long_strings_and_deep_values(spec: Format) -> None:
+    line = "line {}: a < b && c['d'] == \"e\" \\\\ [x](y) {{z}}\n"
+    deep: Any = "bottom"
+    for level in range(200):
+        deep = [deep] if level % 2 else {"k": deep}
+    calls = [("write", {"text": "".join(map(line.format, range(300)))}), ("write", {"deep": deep})]
+    tools = [ToolSpec("write", '{"properties": {"text": {"type": "string"}, "deep": {"type": "array"}}}')]
+    if spec.wire.style == "elements":
+        calls.pop()
+    text = write_calls(spec, [(name, json.dumps(arguments)) for name, arguments in calls])
+    for pieces in ([text], list(text)):
+        answer = read(spec, pieces, tools=tools)
+        assert [(name, json.loads(arguments)) for name, arguments in answer.calls] == calls
+
+
+def test_nesting_deeper_than_any_stack_and_numbers_longer_than_any_integer(spec: Format) -> None:
+    depth = 20_000
+    mark = spec.wire.quote
+    if spec.wire.style == "elements":
+        text = write_calls(spec, [("update", '{"text": "@@"}')])
+        text = text.replace("@@", f"{mark}<a>" * depth + "x" + f"{mark}</a>" * depth)
+        opening = "{"
+    else:
+        quoted = f"{mark}@@{mark}" if spec.wire.style == "braces" else '"@@"'
+        text = write_calls(spec, [("update", '{"tags": ["@@"]}')])
+        text = text.replace(f"[{quoted}]", "[" * depth + "]" * depth)
+        opening = "["
+    answer = read(spec, text)
+    assert [(name, arguments.count(opening) >= depth) for name, arguments in answer.calls] == [("update", True)]
+    assert answer.content == ""
+    digits = "7" * 5_000
+    text = write_calls(spec, [("update", '{"count": 77}')]).replace("77", digits)
+    assert read(spec, list(text)).calls == [("update", f'{{"count": {digits}}}')]
+
+
+def test_a_string_may_speak_of_the_format(spec: Format) -> None:
+    """Markers in a string do not end it, as long as what follows could not follow the end of a string."""
+    for literal in literals_of(spec):
+        if spec.wire.style in ("braces", "elements") and spec.wire.quote in literal:
+            continue
+        value = f"x = f({literal!r}) # {literal} and so on"
+        text = write_calls(spec, [("update", json.dumps({"text": value})), CALLS[2]])
+        calls = read(spec, list(text)).calls
+        if spec.wire.style != "parameters":
+            assert [json.loads(arguments) for _, arguments in calls] == [{"text": value}, json.loads(CALLS[2][1])]
+        else:
+            assert json.loads(calls[0][1])["text"].startswith("x = f(")
 
 
 @settings(max_examples=300, deadline=None)
-@given(spec=formats, data=st.data(), places=places, end=st.sampled_from(["stop", "length"]))
+@given(
+    data=st.data(),
+    spec=formats,
+    call=st.sampled_from(CALLS),
+    places=places,
+    end=st.sampled_from(["stop", "length"]),
+    initial=st.sampled_from(["content", "reasoning"]),
+)
 def test_damaged_text_never_raises_and_cuts_alike(
-    spec: Format, data: st.DataObject, places: list[int], end: str
+    data: st.DataObject, spec: Format, call: tuple[str, str], places: list[int], end: str, initial: str
 ) -> None:
-    written = write_calls(spec, [CALLS[data.draw(st.integers(0, len(CALLS) - 1))]])
-    literals = [
-        *spec.openers,
-        *spec.ends,
-        *(edge.literal for s in spec.states.values() for edge in getattr(s, "edges", ())),
-    ]
-    bits = fragments | st.sampled_from(literals or ["x"])
-    text = ""
-    for _ in range(data.draw(st.integers(1, 6))):
-        start = data.draw(st.integers(0, len(written)))
-        text += written[start : data.draw(st.integers(start, len(written)))] + data.draw(bits)
-    assert read(spec, cut(text, places), end=end) == read(spec, text, end=end)
+    text = data.draw(damaged(spec, write_calls(spec, [call])))
+    whole = read(spec, text, end=end, initial=initial)
+    assert read(spec, cut(text, places), end=end, initial=initial) == whole
+    assert read(spec, list(text), end=end, initial=initial) == whole
 
 
 @settings(max_examples=200, deadline=None)
 @given(spec=formats, text=st.text(max_size=60), places=places)
 def test_text_that_is_no_markup_comes_out_once(spec: Format, text: str, places: list[int]) -> None:
-    literals = [*spec.openers, *spec.ends, *spec.dropped]
-    if any(literal in text for literal in literals):
+    if any(literal in text for literal in (*spec.openers, *spec.ends, *spec.dropped)):
         return
     answer = read(spec, cut(text, places))
     if not answer.calls:
         assert answer.content + answer.reasoning == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(spec=formats, calls=st.lists(st.sampled_from(CALLS[1:]), min_size=1, max_size=2), places=places)
+def test_text_round_calls_comes_out_once(spec: Format, calls: list[tuple[str, str]], places: list[int]) -> None:
+    if not spec.openers or spec.wire.head == "":
+        return
+    text = f"α β.\n\n{write_calls(spec, calls)}\n\nγ δ."
+    answer = read(spec, cut(text, places))
+    if len(answer.calls) == len(calls):
+        assert re.sub(r"\n", "", answer.content) == "α β.γ δ."
+    else:
+        assert spec.bare, answer
 
 
 @settings(max_examples=100, deadline=None)
@@ -193,3 +284,45 @@ def test_stop_tokens_never_become_content(spec: Format) -> None:
         assert gather(events_of(spec, call)).content == ""
         events = events_of(spec, ["Hello.", stop])
         assert "".join(event.text for event in events if isinstance(event, Content)) == "Hello."
+
+
+def test_arrays_and_objects_come_as_they_are_generated(spec: Format) -> None:
+    text = write_calls(spec, [("update", json.dumps({"edits": EDITS}))])
+    inside = text[text.index("src/a.py") : text.rindex("word by word")]
+    markers = "|".join(map(re.escape, sorted({*literals_of(spec), spec.wire.quote} - {""}, key=len, reverse=True)))
+    # About what a tokenizer makes of it: words with their space, escapes, runs of punctuation.
+    pieces = re.findall(rf'{markers}|\\.| ?\w+|[^\w\s\\]+ ?"?|\s+|.', inside)
+    parser = Parser(spec, TOOLS)
+    parser.feed(text[: text.index("src/a.py")])
+    deltas = [any(isinstance(event, ArgumentsDelta) for event in parser.feed(piece)) for piece in pieces]
+    # A tag for every leaf is no value.
+    assert sum(deltas) >= (0.7 if spec.wire.style == "elements" else 0.9) * len(pieces), sum(deltas) / len(pieces)
+
+
+def test_events_are_no_later_than_the_longest_marker(spec: Format) -> None:
+    value = " ".join(f"word{number}" for number in range(40))
+    text = write_calls(spec, [("update", json.dumps({"text": value}))])
+    if not spec.bare:
+        text = "Some words before. " + text
+    longest = max(map(len, literals_of(spec)), default=8)
+    parser = Parser(spec, TOOLS)
+    seen: list[Event] = []
+    begin = text.index(value)
+    for at, char in enumerate(text):
+        seen += parser.feed(char)
+        arguments = "".join(event.text for event in seen if isinstance(event, ArgumentsDelta))
+        said = "".join(event.text for event in seen if isinstance(event, Content | Reasoning))
+        if begin <= at < begin + len(value) - 1:
+            assert any(isinstance(event, CallStart) for event in seen)
+            assert len(arguments) >= at - begin - longest
+        if not spec.bare and at < len("Some words before."):
+            assert len(said) >= at - longest
+    seen += parser.finish()
+    assert sum(isinstance(event, CallEnd) for event in seen) == 1
+
+
+def test_a_marker_of_one_token_that_waits_for_more_is_still_one(spec: Format) -> None:
+    """Where a longer marker may follow, the next token must not make text of the first."""
+    text = write_calls(spec, [CALLS[2], CALLS[6]])
+    pieces = tokens_of(spec, text, [1, 3])
+    assert read(spec, pieces, single_tokens=single_tokens(spec)) == read(spec, text)

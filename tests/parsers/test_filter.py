@@ -57,3 +57,51 @@ def test_events_say_after_which_piece_they_came() -> None:
         {"at": 4, "type": "call_end", "index": 0, "text": '{"a": 1}'},
         {"at": 5, "type": "finish", "text": "tool_calls"},
     ]
+
+
+UGLY = [
+    "",
+    "{",
+    "[]",
+    "3",
+    "null",
+    "[" * 100_000,
+    '{"format": ["hermes"], "text": ""}',
+    '{"format": "nobody", "family": "nobody", "text": ""}',
+    '{"format": "hermes"}',
+    '{"format": "hermes", "text": 5}',
+    '{"format": "hermes", "chunks": "abc"}',
+    '{"format": "hermes", "chunks": [1]}',
+    '{"format": "hermes", "pieces": [["a", 1]]}',
+    '{"format": "hermes", "tools": 5, "text": "a"}',
+    '{"format": "hermes", "tools": [{"no": "name"}], "text": "a"}',
+    '{"format": "hermes", "text": "a", "initial": "thinking"}',
+    '{"format": "hermes", "text": "a", "end": []}',
+]
+
+
+def test_each_bad_line_gets_its_error_and_the_rest_goes_on() -> None:
+    good = json.dumps({"format": "hermes", "text": "\ud83c ok"})
+    lines = [line for ugly in UGLY for line in (ugly, good)]
+    answers = run(lines)
+    assert len(answers) == len(lines)
+    for bad, fine in zip(answers[::2], answers[1::2], strict=True):
+        assert list(bad) == ["error"] and bad["error"]
+        assert fine["content"] == "\ud83c ok"
+
+
+def test_warnings_are_events_before_the_end_of_their_call() -> None:
+    text = '<tool_call>\n{"name": "nope", "arguments": {}}\n</tool_call>'
+    (answer,) = run([json.dumps({"format": "hermes", "tools": TOOLS, "text": text})], "--events")
+    events = answer["events"]
+    assert isinstance(events, list)
+    assert [event["type"] for event in events] == ["call_start", "arguments", "warning", "call_end", "finish"]
+    assert (events[2]["index"], events[2]["text"]) == (0, "the tool 'nope' is not declared")
+
+
+def test_a_piece_that_is_one_token_shows_that_the_vocabulary_has_it() -> None:
+    call = '{"name": "ping", "arguments": {}}'
+    pieces = [["Write <tool_", 1, False], ["call>. ", 2, False], ["<tool_call>", 3, True], [call, 4, False]]
+    (answer,) = run([json.dumps({"format": "hermes", "tools": TOOLS, "pieces": pieces})])
+    assert answer["content"] == "Write <tool_call>. "
+    assert answer["calls"] == [{"name": "ping", "arguments": "{}"}]

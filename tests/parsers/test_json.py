@@ -1,10 +1,11 @@
 """Calls that are JSON objects: key order, damage, wrapped arguments, markers of one and of several tokens."""
 
 import json
+import time
 
 import pytest
 
-from parsers import ToolSpec, get_format
+from parsers import Parser, ToolSpec, get_format
 from parsers.events import CallEnd, CallStart
 from tests.parsers.reading import events_of, read
 
@@ -72,6 +73,61 @@ def test_markers_with_nothing_between_them_are_markup() -> None:
     assert read(HERMES, f"A <tool_call>\n</tool_call>B {GOOD}").content == "A B "
 
 
+def test_a_call_whose_arguments_stand_under_another_key_is_text() -> None:
+    text = block('{"name": "update", "argument": {"count": 1}}')
+    answer = read(HERMES, list(text))
+    assert (answer.calls, answer.content) == ([], text)
+
+
+def test_several_calls_in_one_block() -> None:
+    one = '{"name": "ping", "arguments": {}}'
+    for body in (f"{one}\n{one}", f"[{one}, {one}]"):
+        answer = read(HERMES, list("Now: " + block(body) + " Done."))
+        assert (answer.calls, answer.content) == ([("ping", "{}")] * 2, "Now:  Done.")
+
+
+def test_a_name_that_the_limit_leaves_alone_is_a_call() -> None:
+    answer = read(HERMES, '<tool_call>\n{"name": "update", "argu', end="length")
+    assert (answer.calls, answer.content, answer.finish) == ([("update", "")], "", "length")
+    answer = read(HERMES, '<tool_call>\n{"name": "other", "argu', end="length")
+    assert answer.calls == []
+
+
+def test_line_feeds_before_a_marker_that_is_none_stay() -> None:
+    text = "A.\n\n<tool_call>no</tool_call>\n\n<tool_call>\nnor here"
+    assert read(HERMES, list(text)).content == text
+
+
+def test_what_is_fed_later_does_not_change_what_was_returned() -> None:
+    parser = Parser(HERMES, [ToolSpec("ping")])
+    first = parser.feed("<tool_")
+    assert first == []
+    parser.feed("call> no")
+    parser.finish()
+    assert first == []
+
+
+def test_the_first_token_of_a_marker_waits_and_stays_a_token() -> None:
+    pieces = [("<|channel|>", True), ("commentary to=functions.ping", False), ("<|message|>", True), ("{}", False)]
+    assert read(get_format("gpt_oss"), pieces, single_tokens=["<|channel|>"], tools=[ToolSpec("ping")]).calls == [
+        ("ping", "{}")
+    ]
+
+
+def test_null_and_other_words_as_arguments() -> None:
+    mistral = get_format("mistral")
+    for pieces in (["[TOOL_CALLS]ping[ARGS]null"], list("[TOOL_CALLS]ping[ARGS]null")):
+        assert read(mistral, pieces).calls == [("ping", "{}")]
+    assert read(mistral, list("[TOOL_CALLS]ping[ARGS]not this")).calls == []
+
+
+def test_brackets_that_do_not_fit_cost_no_more_than_others() -> None:
+    text = block('{"name": "update", "arguments": {"tags": ' + "[" * 100_000 + "}" * 100_000)
+    begin = time.process_time()
+    read(HERMES, text)
+    assert time.process_time() - begin < 5
+
+
 def test_broken_arguments_stay_as_they_were_written() -> None:
     answer = read(HERMES, [*block('{"name": "update", "arguments": {"text": Paris, "count": 1}}'), GOOD])
     assert answer.calls == [("update", '{"text": Paris, "count": 1}'), ("ping", "{}")]
@@ -134,6 +190,8 @@ def test_a_single_token_marker_opens_inside_a_string_where_a_call_follows() -> N
 def test_a_call_inside_a_thought_ends_it() -> None:
     answer = read(HERMES, list(f"<think>\nLet me look.\n{GOOD}\nThere."))
     assert (answer.reasoning, answer.calls, answer.content) == ("Let me look.", [("ping", "{}")], "\nThere.")
+    answer = read(HERMES, list(f"<think>\nLet me look.\n{GOOD}\n</think>\n\nThere. </think>"))
+    assert (answer.reasoning, answer.content) == ("Let me look.", "There. </think>")
     undeclared = block('{"name": "other", "arguments": {}}')
     answer = read(HERMES, list(f"<think>\nNot {undeclared} but\n</think>\n\nthis."))
     assert (answer.calls, answer.content) == ([], "this.")
@@ -192,6 +250,11 @@ def test_an_undeclared_bare_name_counts_only_if_the_whole_answer_is_calls() -> N
     text = '{"name": "other", "parameters": {"a": 1}}; {"name": "ping", "parameters": {}}'
     answer = read(LLAMA, list(text))
     assert answer.calls == [("other", '{"a": 1}'), ("ping", "{}")]
+    for end in ("<|eot_id|>", ("<|eot_id|>", True)):
+        assert len(read(LLAMA, [text, end]).calls) == 2
+        assert read(LLAMA, [text, end, " and more"]).calls == []
+    answer = read(LLAMA, [text + "<|eot_id|>more"])
+    assert (answer.content, answer.calls) == (text + "<|eot_id|>more", [])
     answer = read(LLAMA, list(text + " and more"))
     assert (answer.content, answer.calls) == (text + " and more", [])
 

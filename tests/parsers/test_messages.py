@@ -63,12 +63,56 @@ def test_a_broken_header_is_text() -> None:
     assert read(HARMONY, "<|channel|>final", end="length").content == "<|channel|>final"
 
 
+def test_a_header_of_no_call_comes_out_whole() -> None:
+    text = "<|start|>assistant to=exec<|channel|>commentary<|message|>ls -l"
+    assert read(HARMONY, list(text)).content == text
+
+
+def test_a_message_that_begins_inside_a_call_ends_it() -> None:
+    pieces = [
+        ("<|start|>", True),
+        ('assistant to=update<|channel|>analysis<|message|><rfl:parameter name="text">\nnever closed', False),
+        ("<|start|>", True),
+        ("assistant<|channel|>final<|message|>Done.", False),
+    ]
+    answer = read(get_format("beam"), pieces)
+    assert (answer.calls, answer.content) == ([("update", '{"text": "never closed"}')], "Done.")
+    assert answer.warnings == ["the call was cut off by the next one"]
+
+
+def test_an_analysis_for_the_assistant_is_a_thought() -> None:
+    text = "<|channel|>commentary to=assistant<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    answer = read(HARMONY, list(text + "<|channel|>final<|message|>Done."))
+    assert (answer.reasoning, answer.content) == ("Hm.", "Done.")
+
+
 def test_muse_recipients() -> None:
     block = '<atem:function_calls>\n<atem:invoke name="update">\n<atem:parameter name="count">1</atem:parameter>\n'
     thought = " to=self<|message|>Hm.<|eom|><|start|>assistant to=update<|message|>"
     text = f"{thought}{block}</atem:invoke>\n</atem:function_calls>"
     answer = read(get_format("muse"), list(text + "<|eom|><|start|>assistant to=user<|message|>There.<|eot|>"))
     assert (answer.reasoning, answer.calls, answer.content) == ("Hm.", [("update", '{"count": 1}')], "There.")
+
+
+def test_a_doubled_name() -> None:
+    block = '<atem:function_calls>\n<atem:invoke name="{}">\n</atem:invoke>\n</atem:function_calls>'
+    for written, name in (("ping.ping", "ping"), ("ping.pong", "ping.pong")):
+        assert read(get_format("muse"), block.format(written)).calls == [(name, "{}")]
+
+
+def test_escaped_attributes() -> None:
+    call = '<|open|>call tool="{}" index="1"<|sep|><|close|>call<|sep|>'
+    text = "<|open|>tools<|sep|>" + call.format("a&amp;b&quot;c") + "<|close|>tools<|sep|>"
+    assert read(get_format("kimi_k3"), list(text)).calls == [('a&b"c', "{}")]
+
+
+def test_the_end_of_a_section_ends_a_call_that_lacks_its_own() -> None:
+    text = "<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:0<|tool_call_argument_begin|>{}"
+    answer = read(get_format("kimi_k2"), list(text + "<|tool_calls_section_end|>Done."))
+    assert (answer.calls, answer.content) == ([("ping", "{}")], "Done.")
+    broken = text[:-1] + '"a": 1<|tool_call_end|><|tool_calls_section_end|>Done.'
+    answer = read(get_format("kimi_k2"), list(broken))
+    assert (answer.calls, answer.content) == ([("ping", '{"a": 1')], "Done.")
 
 
 def test_functionary_recipients() -> None:

@@ -7,6 +7,7 @@ import pytest
 from parsers import Parser, ToolSpec, get_format
 from parsers.events import ArgumentsDelta
 from parsers.schema import ToolSchema, scalar
+from parsers.transducers.raw_text import RawText
 from tests.parsers.reading import TOOLS, read
 
 QWEN = get_format("qwen3_coder")
@@ -24,6 +25,7 @@ def qwen(*parameters: tuple[str, str], name: str = "update") -> str:
     [
         ({"integer"}, "9007199254740993", "9007199254740993"),
         ({"integer"}, "3.5", '"3.5"'),
+        ({"integer"}, "3.0", "3.0"),
         ({"integer"}, "2026-01-15", '"2026-01-15"'),
         ({"integer"}, "007", "7"),
         ({"number"}, "-0.25", "-0.25"),
@@ -72,7 +74,7 @@ def test_types_follow_references_and_combinations() -> None:
         "e": set(),
         "f": {"array", "object"},
         "g": {"string"},
-        "h": set(),
+        "h": {"array", "object", "string"},
         "z": {"number"},
     }
 
@@ -111,6 +113,53 @@ def test_containers_stream_and_python_in_them_becomes_json() -> None:
     parser.feed('<tool_call>\n<function=update>\n<parameter=edits>\n[{"old": "')
     pieces = [f"w{number} " for number in range(50)]
     assert sum(isinstance(event, ArgumentsDelta) for piece in pieces for event in parser.feed(piece)) >= 45
+
+
+@pytest.mark.parametrize(
+    ("types", "kind", "text", "expected"),
+    [
+        (["integer"], "string", "42", "42"),
+        (["object", "null"], "string", '{"a": 1}', '{"a": 1}'),
+        (["string"], "string", "42", '"42"'),
+        (["string", "integer"], "string", "42", '"42"'),
+        (["string"], "json", "null", '"null"'),
+        (["string"], "json", '"quoted"', '"quoted"'),
+        (["string"], "json", '"quoted" not', '"\\"quoted\\" not"'),
+        (["string", "integer"], "json", "42", "42"),
+        ([], "json", "[1, {}]", "[1, {}]"),
+        ([], "json", "true", "true"),
+        ([], "string", "true", '"true"'),
+    ],
+)
+def test_the_schema_decides_and_then_the_markup(types: list[str], kind: str, text: str, expected: str) -> None:
+    for pieces in ([text], list(text)):
+        out: list[str] = []
+        value = RawText(frozenset(types), kind)
+        for piece in pieces:
+            value.push(piece, out)
+        value.close(out)
+        assert "".join(out) == expected
+
+
+@pytest.mark.parametrize("types", [["string", "integer"], ["string", "array"], ["string", "boolean", "null"]])
+def test_a_union_streams_as_soon_as_only_a_string_is_left(types: list[str]) -> None:
+    value = RawText(frozenset(types), "")
+    out: list[str] = []
+    value.push("  Hello", out)
+    assert "".join(out) == '"  Hello'
+
+
+def test_what_the_limit_leaves_of_a_value() -> None:
+    for written, left in (("12", '{"count": 12'), ("", '{"count": '), ("x", '{"count": "x')):
+        text = f"<tool_call>\n<function=update>\n<parameter=count>\n{written}"
+        assert read(QWEN, list(text), end="length").calls == [("update", left)]
+
+
+def test_a_declared_parameter_without_a_type_is_what_it_looks_like() -> None:
+    tools = [ToolSpec("f", '{"properties": {"any": {}}}')]
+    for written, expected in (("[1]", [1]), ('{"a": 1}', {"a": 1}), ("12", "12"), ("[1", "[1")):
+        (call,) = read(QWEN, list(qwen(("any", written), name="f")), tools=tools).calls
+        assert json.loads(call[1]) == {"any": expected}
 
 
 def test_a_nullable_string_streams_as_soon_as_it_is_not_null() -> None:
@@ -182,6 +231,9 @@ def test_undeclared_parameters_are_strings() -> None:
         ("flag=True, note=None, either=null", {"flag": True, "note": None, "either": None}),
         ("config={'a': [1, (2,)], 3: false}, tags=[]", {"config": {"a": [1, [2]], "3": False}, "tags": []}),
         ("text=12", {"text": "12"}),
+        ("text='sed -n '360,450p' /x.py', count=1", {"text": "sed -n '360,450p' /x.py", "count": 1}),
+        ("text='a' , other=\"it's\"", {"text": "a", "other": "it's"}),
+        ("tags=[ 'a' , \"b\"\n]", {"tags": ["a", "b"]}),
         ('"positional", "two"', {"text": "positional", "other": "two"}),
         (" count = 1 , ", {"count": 1}),
     ],
@@ -218,6 +270,7 @@ def test_an_undeclared_python_call_counts_only_if_it_is_all() -> None:
         ),
         ("{text:12,note:Paris in spring}", {"text": "12", "note": "Paris in spring"}),
         ('{ text : <|"|><|"|> , }', {"text": ""}),
+        ('{text:"JSON\'s \\"quotes\\"",count:3}', {"text": 'JSON\'s "quotes"', "count": 3}),
         ("{}", {}),
     ],
 )
