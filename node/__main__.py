@@ -1,26 +1,23 @@
-"""``python -m node``: the node daemon, with the settings of ``tandem node``."""
+"""``python -m node``: what ``tandem node`` does, by another way in."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from node import daemon
-from tandem.errors import SettingsError
-from tandem.settings import NodeSettings, add_flags, given_flags, load_settings
+from tandem import daemon
+from tandem.settings import NodeSettings
+
+
+def serve(settings: NodeSettings) -> None:
+    """Runs the daemon until it is told to end; see ``node.daemon.run``, imported once the settings are right."""
+    from node.daemon import run
+
+    run(settings)
 
 
 def main() -> int:
-    """Reads the settings and runs the daemon; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m node", description="The Tandem node daemon.")
-    add_flags(parser, NodeSettings)
-    arguments = parser.parse_args()
-    try:
-        settings = load_settings(NodeSettings, given_flags(arguments, NodeSettings))
-    except SettingsError as error:
-        sys.stderr.write(f"tandem node: {error.message}\n")
-        return 2
-    return daemon.run(settings)
+    """Runs the daemon with the settings of the command line, the environment and the files; the exit code."""
+    return daemon.main("node", NodeSettings, serve)
 
 
 if __name__ == "__main__":

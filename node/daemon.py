@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final
 
 from grpc import aio
@@ -19,6 +18,7 @@ from node.cluster.membership import LocalState, Membership
 from node.cluster.store import ModelStore
 from node.engine.device import DeviceFacts, measure_device
 from node.engine.worker import Worker
+from node.held import HeldShard, Neighbours
 from node.keeper import Keeper
 from node.links.base import Pipe
 from node.links.grpc import SERVICE as PIPELINE_SERVICE
@@ -31,9 +31,9 @@ from node.services.model import ModelServicer
 from node.services.shard import ShardServicer
 from node.serving.head import PipelineHead
 from node.serving.ticket import Limits
-from node.shards import HeldShard, Neighbours, Shards
+from node.shards import Shards
 from node.stages import Stages
-from tandem import rpc
+from tandem import daemon, rpc
 from tandem.discovery import Announcement
 from tandem.errors import ConflictError, NotFoundError, StageLostError, TandemError, UnavailableError, first_of
 from tandem.settings import NodeSettings, join_address, split_address
@@ -92,12 +92,12 @@ class Node:
                 dial=self._dial,
                 ensure=self._ensure,
                 store=store,
-                changed=self._changed,
+                changed=self._membership.notify,
             ),
         )
         placer = Placer(worker, self._membership, store, settings.dtype)
         stages = Stages(self._membership, self._shards)
-        self._models = Models(self._membership, stages, store, placer)
+        self._models = Models(self._membership, self._shards, stages, store, placer)
         self._keeper = Keeper(self._shards, stages, placer)
 
     async def serve(self, server: aio.Server) -> None:
@@ -132,9 +132,7 @@ class Node:
     async def _say_ready(self) -> None:
         host, _ = split_address(self._settings.listen)
         where = join_address(host, self._port)
-        line = f"ready node={self._settings.name} id={self._identity.node_id} listen={where}\n"
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        daemon.say_ready(f"node={self._settings.name} id={self._identity.node_id} listen={where}")
 
     # -- membership
 
@@ -156,6 +154,7 @@ class Node:
             state_reason="",
             completed_steps=self._worker.completed_steps,
             pending_steps=self._worker.pending_steps,
+            step_seconds=self._worker.step_seconds,
             pipelines=tuple(_without_templates(held.pipeline) for held in self._shards.held()),
         )
 
@@ -180,18 +179,22 @@ class Node:
     async def _follow_topology(self) -> None:
         """Tells heads at once which of their nodes are gone, and when trying again makes sense."""
         before: dict[str, tuple[int, int]] = {}
-        async for topology in self._membership.watch():
-            nodes = {node.node_id: (node.incarnation, int(node.state)) for node in topology.nodes}
-            if nodes == before:
-                continue
-            before = nodes
-            lost = {node.node_id: node for node in topology.nodes if node.state == pb.NODE_STATE_LOST}
-            for head in self._heads():
-                head.nudge()
-                for index, stage in enumerate(head.pipeline.stages):
-                    gone = lost.get(stage.node_ids[0])
-                    if gone is not None:
-                        head.lost(StageLostError(f"stage {index} on node {gone.name} is lost: {gone.state_reason}"))
+        async with aclosing(self._membership.watch()) as views:
+            async for topology in views:
+                nodes = {node.node_id: (node.incarnation, int(node.state)) for node in topology.nodes}
+                if nodes != before:
+                    before = nodes
+                    self._tell_heads(
+                        {each.node_id: each for each in topology.nodes if each.state == pb.NODE_STATE_LOST}
+                    )
+
+    def _tell_heads(self, lost: Mapping[str, pb.Node]) -> None:
+        for head in self._heads():
+            head.nudge()
+            for index, stage in enumerate(head.pipeline.stages):
+                gone = lost.get(stage.node_ids[0])
+                if gone is not None:
+                    head.lost(StageLostError(f"stage {index} on node {gone.name} is lost: {gone.state_reason}"))
 
     # -- what shards need
 
@@ -218,9 +221,6 @@ class Node:
     async def _ensure(self, head: HeldShard, epoch: int) -> None:
         await self._keeper.stages(head, epoch)
 
-    def _changed(self) -> None:
-        self._membership.notify()
-
     # -- heads
 
     def _heads(self) -> list[PipelineHead]:
@@ -245,14 +245,16 @@ def _without_templates(pipeline: pb.Pipeline) -> pb.Pipeline:
     return copy
 
 
-def _bind(server: aio.Server, address: str) -> int:
-    """Binds the address; the port. Raises ConflictError when it is in use."""
+async def _bind(server: aio.Server, address: str) -> int:
+    """Binds the address; the port. Raises ConflictError when it is in use, SettingsError when it is not to be had."""
     try:
         port = server.add_insecure_port(address)
     except RuntimeError:
         port = 0
     if not port:
-        raise ConflictError(f"cannot listen on {address}: the port is in use, or the address is not this machine's")
+        # gRPC does not say why.
+        await asyncio.to_thread(daemon.check_listen, address)
+        raise ConflictError(f"cannot listen on {address}")
     return port
 
 
@@ -275,25 +277,19 @@ async def _main(settings: NodeSettings) -> None:
         loop.add_signal_handler(number, task.cancel)
     with Identity(settings.data_dir) as identity:
         server = rpc.make_server()
-        port = _bind(server, settings.listen)
+        port = await _bind(server, settings.listen)
         async with _worker_thread() as worker:
             device = await worker.run(lambda: measure_device(settings.memory))
             await Node(settings, identity, worker, device, port).serve(server)
 
 
-def run(settings: NodeSettings) -> int:
-    """Runs the daemon in the foreground until SIGINT or SIGTERM; the exit code."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # It logs a traceback once per socket when an interface is down; discovery says what matters itself.
-    logging.getLogger("zeroconf").setLevel(logging.ERROR)
+def run(settings: NodeSettings) -> None:
+    """Runs the daemon in the foreground until SIGINT or SIGTERM; says on stdout when it listens, and where.
+
+    Raises ``TandemError`` for what keeps it from running.
+    """
     rpc.tune_process()
     try:
         rpc.run(_main(settings))
     except asyncio.CancelledError:
-        return 0
-    except TandemError as error:
-        sys.stderr.write(f"tandem node: {error.message}\n")
-        return 1
-    return 0
+        return

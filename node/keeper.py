@@ -10,8 +10,9 @@ import asyncio
 import logging
 from typing import Final
 
+from node.held import HeldShard
 from node.placement import Placer
-from node.shards import UNLOADED, HeldShard, Shards
+from node.shards import UNLOADED, Shards
 from node.stages import Stages, node_of, request_for
 from tandem.errors import OverloadedError, TandemError, UnavailableError
 

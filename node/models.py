@@ -11,9 +11,11 @@ from typing import Final
 
 from node.cluster.local_model import LocalModel
 from node.cluster.membership import Membership
+from node.cluster.pipelines import head_of, members_of
 from node.cluster.store import ModelStore
 from node.placement import Placer, Wish
 from node.serving.prompt import read_template
+from node.shards import Shards
 from node.stages import Stages
 from tandem import rpc
 from tandem.errors import ConflictError, NotFoundError, UnavailableError
@@ -23,7 +25,7 @@ from tandem.v1.model_pb2_grpc import ModelServiceStub
 log = logging.getLogger(__name__)
 
 READY_DEADLINE: Final = 60.0
-"""Seconds from the last stage's load until the ring must be closed."""
+"""Seconds from the last stage's load until the ring must be closed; and for a pipeline that heals to serve again."""
 FORGOTTEN_DEADLINE: Final = 2.0
 """Seconds from unloading until no node may speak of the pipeline any more."""
 
@@ -31,8 +33,11 @@ FORGOTTEN_DEADLINE: Final = 2.0
 class Models:
     """Coordinates models for one node's ``ModelService``."""
 
-    def __init__(self, membership: Membership, stages: Stages, store: ModelStore, placer: Placer) -> None:
+    def __init__(
+        self, membership: Membership, shards: Shards, stages: Stages, store: ModelStore, placer: Placer
+    ) -> None:
         self._membership = membership
+        self._shards = shards
         self._stages = stages
         self._store = store
         self._placer = placer
@@ -93,7 +98,8 @@ class Models:
 
     async def load(self, request: model_pb2.LoadModelRequest) -> AsyncGenerator[model_pb2.LoadModelResponse]:
         """The plan, progress of each node, and the pipeline once it serves. A model that serves already is ready at
-        once. Whatever fails, everything that was loaded for it is given back.
+        once; one whose head this node was until it was started again is waited for. Whatever fails, everything that
+        was loaded for it is given back.
 
         Raises:
             UnavailableError: it is being loaded by way of another node, or is loaded and cannot serve; says why.
@@ -102,6 +108,8 @@ class Models:
         """
         model_id = request.model.model_id or request.plan.model.model_id
         async with self._loading.setdefault(model_id, asyncio.Lock()):
+            await self._membership.settled()
+            await self._taken_up(model_id)
             if (serving := self._serving(model_id)) is not None:
                 yield model_pb2.LoadModelResponse(ready=serving)
                 return
@@ -123,6 +131,33 @@ class Models:
             finally:
                 if not done:
                     await self._unload(pipeline)
+
+    async def _taken_up(self, model_id: str) -> None:
+        """Waits for a pipeline of the model that the others are about to make this node the head of again, until it
+        serves, is gone, or cannot heal because another of its nodes is lost; at most ``READY_DEADLINE`` seconds."""
+        awaited: set[str] = set()
+        try:
+            async with asyncio.timeout(READY_DEADLINE), aclosing(self._membership.watch()) as views:
+                async for topology in views:
+                    lost = {node.node_id for node in topology.nodes if node.state == membership_pb2.NODE_STATE_LOST}
+                    awaited |= {each.pipeline_id for each in topology.pipelines if self._was_head(each, model_id)}
+                    if not any(
+                        each.pipeline_id in awaited
+                        and each.state != membership_pb2.PIPELINE_STATE_READY
+                        and not lost & members_of(each)
+                        for each in topology.pipelines
+                    ):
+                        return
+        except TimeoutError:
+            log.info("%s has not been taken up again within %.0f s", model_id, READY_DEADLINE)
+
+    def _was_head(self, pipeline: membership_pb2.Pipeline, model_id: str) -> bool:
+        return (
+            pipeline.model.model_id == model_id
+            and pipeline.state == membership_pb2.PIPELINE_STATE_DEGRADED
+            and head_of(pipeline) == self._membership.node_id
+            and all(held.pipeline_id != pipeline.pipeline_id for held in self._shards.held())
+        )
 
     def _serving(self, model_id: str) -> membership_pb2.Pipeline | None:
         """The pipeline of a model that serves; None where there is none. Raises UnavailableError for one that does
@@ -171,8 +206,8 @@ class Models:
     async def _until_ready(self, pipeline_id: str) -> membership_pb2.Pipeline:
         reason = "its head does not answer"
         try:
-            async with asyncio.timeout(READY_DEADLINE):
-                async for topology in self._membership.watch():
+            async with asyncio.timeout(READY_DEADLINE), aclosing(self._membership.watch()) as views:
+                async for topology in views:
                     for pipeline in topology.pipelines:
                         if pipeline.pipeline_id == pipeline_id:
                             if pipeline.state == membership_pb2.PIPELINE_STATE_READY:
@@ -193,8 +228,8 @@ class Models:
         not find it."""
         freed = await self._stages.unload_all(pipeline)
         try:
-            async with asyncio.timeout(FORGOTTEN_DEADLINE):
-                async for topology in self._membership.watch():
+            async with asyncio.timeout(FORGOTTEN_DEADLINE), aclosing(self._membership.watch()) as views:
+                async for topology in views:
                     if all(each.pipeline_id != pipeline.pipeline_id for each in topology.pipelines):
                         break
         except TimeoutError:

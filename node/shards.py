@@ -5,32 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
-from node.cluster.local_model import LocalModel
-from node.cluster.store import ModelStore
 from node.engine.frames import StageStatistics
-from node.engine.head import HeadShard
-from node.engine.headers import Headers
-from node.engine.loading import LoadedShard, load_shard, needed_files, release
+from node.engine.loading import LoadedShard, release
 from node.engine.worker import Worker
+from node.held import HeldShard, LoadProgress, Neighbours, ShardLoader
 from node.links.base import Pipe
 from node.links.link import IncomingLink
 from node.memory import Memory
-from node.placement import DEFAULT_CONTEXT, ranges_of
 from node.serving.head import PipelineHead
-from node.serving.model import HeadModel
-from node.serving.relay import Relay
 from node.serving.ticket import Limits
-from tandem.errors import NotFoundError, PreconditionError, TandemError
+from tandem.errors import NotFoundError, PreconditionError
 from tandem.v1 import membership_pb2, model_pb2, pipeline_pb2, shard_pb2
 
 log = logging.getLogger(__name__)
-
-Progress = model_pb2.NodeLoadProgress
 
 PROGRESS_SECONDS: Final = 0.1
 """Between two reports of a load."""
@@ -40,46 +30,6 @@ CLOSE_SECONDS: Final = 1.0
 """For freeing everything when the daemon stops."""
 _REMEMBERED: Final = 1024
 """Pipelines of which it is remembered that they were unloaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What a shard needs of the rest of the node.
-
-    ``dial`` opens a pipe to a node; ``ensure`` sees to it that the stages behind a head are loaded under an epoch;
-    ``store`` finds checkpoints; ``changed`` is told of every change.
-    """
-
-    node_id: str
-    name_of: Callable[[str], str]
-    dial: Callable[[str], Awaitable[Pipe]]
-    ensure: Callable[[HeldShard, int], Awaitable[None]]
-    store: ModelStore
-    changed: Callable[[], None]
-
-
-@dataclass(slots=True)
-class HeldShard:
-    """One shard in memory."""
-
-    pipeline: membership_pb2.Pipeline
-    plan: model_pb2.Plan
-    index: int
-    loaded: LoadedShard
-    headers: Headers
-    head: PipelineHead | None = None
-    relay: Relay | None = None
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @property
-    def pipeline_id(self) -> str:
-        """Of its pipeline."""
-        return self.pipeline.pipeline_id
-
-    @property
-    def driven(self) -> bool:
-        """Whether this is the head, or a link from the stage before is being served."""
-        return self.head is not None or any(not task.done() for task in self.tasks)
 
 
 class Shards:
@@ -101,8 +51,7 @@ class Shards:
     ) -> None:
         self._worker = worker
         self._memory = Memory(memory_bytes)
-        self._incarnation = incarnation
-        self._limits = limits
+        self._loader = ShardLoader(worker, incarnation, limits, neighbours)
         self._neighbours = neighbours
         self._held: dict[str, HeldShard] = {}
         self._epochs: dict[str, int] = {}
@@ -174,27 +123,21 @@ class Shards:
             return
         if pipeline_id in self._memory:
             raise PreconditionError(f"{pipeline_id} is being loaded here already")
-        index = self._index(plan)
+        index = self._loader.index(plan)
         self._memory.reserve(pipeline_id, plan.model.model_id, request.kv_budget_bytes + request.weight_bytes)
         try:
-            progress = _Progress(self._neighbours.node_id)
-            loading = asyncio.ensure_future(self._load(request, index, progress))
+            progress = LoadProgress(self._neighbours.node_id)
+            loading = asyncio.create_task(self._loader.load(request, index, progress))
             try:
                 while not loading.done():
                     yield progress.message()
                     await asyncio.wait((loading,), timeout=PROGRESS_SECONDS)
-                model, headers, loaded = loading.result()
+                held = loading.result()
             finally:
                 progress.cancelled = True
                 loading.cancel()
                 await asyncio.wait((loading,))
-            if plan.digest and loaded.digest != plan.digest:
-                raise PreconditionError(
-                    f"this node makes digest {loaded.digest} of the plan, not {plan.digest}: "
-                    "other files or other versions of mlx and mlx-lm"
-                )
-            self._memory.correct(pipeline_id, loaded.weight_bytes + request.kv_budget_bytes)
-            held = await self._make(pipeline, plan, index, loaded, headers, model)
+            self._memory.correct(pipeline_id, held.loaded.weight_bytes + request.kv_budget_bytes)
             if pipeline_id in self._unloaded:
                 raise PreconditionError(f"{pipeline_id} was unloaded here meanwhile", code=UNLOADED)
         except BaseException:
@@ -202,84 +145,7 @@ class Shards:
             raise
         self._begin(held)
         self._neighbours.changed()
-        yield loaded
-
-    async def _load(
-        self, request: shard_pb2.LoadShardRequest, index: int, progress: _Progress
-    ) -> tuple[LocalModel, Headers, LoadedShard]:
-        """Fetches what is missing of this stage's files, then loads it."""
-        plan, store = request.plan, self._neighbours.store
-        model = await store.find(plan.model.model_id, plan.model.revision)
-        headers = Headers.load(request.headers) if request.headers else await store.headers(model)
-        ranges = ranges_of(plan)
-        files = await self._worker.run(partial(needed_files, model.folder, headers, *ranges[index]))
-        progress.begin(model_pb2.LOAD_PHASE_DOWNLOADING)
-        await store.fetch(model, files, headers, progress)
-        progress.begin(model_pb2.LOAD_PHASE_LOADING)
-        job = partial(
-            load_shard,
-            model.folder,
-            headers,
-            ranges,
-            index,
-            cast_to=plan.cast_to,
-            kv_budget_bytes=request.kv_budget_bytes,
-            progress=progress,
-        )
-        return model, headers, await self._worker.run(job)
-
-    def _index(self, plan: model_pb2.Plan) -> int:
-        for index, stage in enumerate(plan.stages):
-            if self._neighbours.node_id in stage.node_ids:
-                return index
-        raise NotFoundError("the plan has no stage for this node")
-
-    async def _make(
-        self,
-        pipeline: membership_pb2.Pipeline,
-        plan: model_pb2.Plan,
-        index: int,
-        loaded: LoadedShard,
-        headers: Headers,
-        local: LocalModel,
-    ) -> HeldShard:
-        own = membership_pb2.Pipeline()
-        own.CopyFrom(pipeline)
-        own.state, own.reason = membership_pb2.PIPELINE_STATE_LOADING, ""
-        held = HeldShard(own, plan, index, loaded, headers)
-        hello = pipeline_pb2.LinkHello(
-            pipeline_id=own.pipeline_id,
-            node_id=self._neighbours.node_id,
-            incarnation=self._incarnation(),
-            plan_digest=loaded.digest,
-        )
-        if index == 0:
-            assert isinstance(loaded.shard, HeadShard)
-            names = list(own.served_names)
-            model = await asyncio.to_thread(HeadModel, local.folder, names, local.context_tokens or DEFAULT_CONTEXT)
-            held.head = PipelineHead(
-                own,
-                loaded.digest,
-                hello,
-                model,
-                self._worker,
-                loaded.shard,
-                self._limits(plan.kv_tokens, loaded.batchable),
-                self._neighbours.dial,
-                self._neighbours.name_of,
-                partial(self._neighbours.ensure, held),
-                self._neighbours.changed,
-            )
-        else:
-            after = own.stages[(index + 1) % len(own.stages)].node_ids[0]
-            held.relay = Relay(
-                self._worker,
-                loaded.shard,
-                hello,
-                partial(self._neighbours.dial, after),
-                f"{self._neighbours.name_of(after)}",
-            )
-        return held
+        yield held.loaded
 
     def _begin(self, held: HeldShard) -> None:
         pipeline_id = held.pipeline_id
@@ -367,28 +233,3 @@ class Shards:
         self._epochs[hello.pipeline_id] = held.pipeline.epoch = hello.epoch
         self.say(held, "the ring is being closed")
         return True
-
-
-class _Progress:
-    """Bytes of a load, written by the MLX thread and read by the loop."""
-
-    def __init__(self, node_id: str) -> None:
-        self._node_id = node_id
-        self._phase = model_pb2.LOAD_PHASE_LOADING
-        self._done = self._total = 0
-        self.cancelled = False
-
-    def begin(self, phase: model_pb2.LoadPhase.ValueType) -> None:
-        """What is done now; its bytes count from zero."""
-        self._phase, self._done, self._total = phase, 0, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.cancelled:
-            raise TandemError("the load was given up", code="cancelled")
-        self._done, self._total = done, total
-
-    def message(self) -> model_pb2.NodeLoadProgress:
-        """The progress now."""
-        return model_pb2.NodeLoadProgress(
-            node_id=self._node_id, phase=self._phase, done_bytes=self._done, total_bytes=self._total
-        )

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -334,11 +334,11 @@ class Announcement:
             )
 
 
-async def browse(cluster: str, *, loopback: bool = False) -> AsyncIterator[Found]:
+async def browse(cluster: str, *, loopback: bool = False) -> AsyncGenerator[Found]:
     """The nodes of a cluster as they announce themselves, and again when their addresses change; without end.
 
-    ``loopback`` looks on this machine alone, else everywhere, loopback included. To be wrapped in
-    ``contextlib.aclosing`` where the loop over it is left early: its sockets are closed with it.
+    ``loopback`` looks on this machine alone, else everywhere, loopback included. Its sockets are closed with the
+    generator: loop over it inside ``contextlib.aclosing``.
     """
     queue: asyncio.Queue[Found] = asyncio.Queue(_MAX_PENDING)
 

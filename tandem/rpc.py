@@ -54,6 +54,8 @@ SERVER_OPTIONS: Final = (
 
 UNARY_DEADLINE: Final = 5.0
 """Seconds that a unary call may take where nothing longer is named."""
+SETTLE_SECONDS: Final = 0.5
+"""For gRPC to end its own tasks after a program has ended its own."""
 
 
 def make_server() -> aio.Server:
@@ -203,11 +205,21 @@ def tune_process() -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs ``main`` to its end on uvloop where it is installed, else on asyncio's own loop."""
+    """Runs ``main`` to its end on uvloop where it is installed, else on asyncio's own loop; then waits a little for
+    the handlers of gRPC's that are ending, because it logs a traceback for each that the end of the loop interrupts."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
         factory = importlib.import_module("uvloop").new_event_loop
     except ImportError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        return runner.run(_settled(main))
+
+
+async def _settled(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await main
+    finally:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if others:
+            await asyncio.wait(others, timeout=SETTLE_SECONDS)

@@ -19,6 +19,8 @@ In = TypeVar("In", HeartbeatRequest, HeartbeatResponse)
 
 _BREATH: Final = 0.05
 """Seconds between two beats however fast the news come."""
+_LAST_WRITE: Final = 0.5
+"""Seconds that a write under way may take when the stream ends."""
 
 
 class Ending(enum.Enum):
@@ -95,12 +97,27 @@ class Exchange(Generic[Out, In]):
         try:
             while True:
                 seen = self._news.rings
-                await self._write(self._make())
+                await _whole(self._write(self._make()))
                 await asyncio.sleep(_BREATH)
                 await self._news.wait(seen, self._period - _BREATH)
         except (aio.AioRpcError, aio.InternalError, asyncio.InvalidStateError):
             # The stream is over, and the reader learns why.
             return
+
+
+async def _whole(write: Awaitable[None]) -> None:
+    """A write that is not cut off by cancellation: gRPC fails what a server sends after a write that it has begun and
+    that nobody waits for, be it the status, and logs a traceback for that."""
+    writing = asyncio.ensure_future(write)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody asks for it any more
+        try:
+            await asyncio.wait([writing], timeout=_LAST_WRITE)
+        finally:
+            writing.cancel()
+        raise
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who this node is: an id that stays, an incarnation that grows, and the lock on the folder that holds them."""
+"""Who this node is: an id that stays, an incarnation that grows, whom it was with; and the lock on their folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -41,7 +41,7 @@ class Identity:
         except OSError as error:
             raise SettingsError(f"data_dir: {directory} cannot be used: {error.strerror}") from error
         try:
-            self.node_id, self.incarnation = self._load()
+            self.node_id, self.incarnation, self.members = self._load()
             self._past: set[int] = set()
             self.renew()
         except BaseException:
@@ -49,17 +49,20 @@ class Identity:
             raise
 
     def renew(self) -> int:
-        """Begins a new incarnation, remembers it in the directory and returns it. Writes one small file."""
+        """Begins a new incarnation, remembers it in the directory and returns it. Writes one small file, and raises
+        ``SettingsError`` when it cannot."""
         self.incarnation = max(self.incarnation + 1, int(self._wall() * 1000))
         self._past.add(self.incarnation)
-        record = json.dumps({"node_id": self.node_id, "incarnation": self.incarnation}) + "\n"
-        draft = self._path.with_suffix(".tmp")
-        try:
-            draft.write_text(record, encoding="utf-8")
-            draft.replace(self._path)
-        except OSError as error:
-            raise SettingsError(f"data_dir: {self._path} cannot be written: {error.strerror}") from error
+        self._write()
         return self.incarnation
+
+    def remember(self, members: Iterable[str]) -> None:
+        """Notes the ids of the nodes that this one is with: ``members`` of the next process. Writes, and raises, as
+        ``renew`` when they changed."""
+        now = frozenset(members)
+        if now != self.members:
+            self.members = now
+            self._write()
 
     def was_mine(self, incarnation: int) -> bool:
         """Whether this very process went under that incarnation at some time."""
@@ -79,16 +82,26 @@ class Identity:
     ) -> None:
         self.close()
 
-    def _load(self) -> tuple[str, int]:
+    def _load(self) -> tuple[str, int, frozenset[str]]:
         try:
             record = json.loads(self._path.read_text(encoding="utf-8"))
-            return str(uuid.UUID(record["node_id"])), int(record["incarnation"])
+            members = frozenset(str(uuid.UUID(each)) for each in record.get("members", ()))
+            return str(uuid.UUID(record["node_id"])), int(record["incarnation"]), members
         except FileNotFoundError:
-            return str(uuid.uuid4()), 0
+            return str(uuid.uuid4()), 0, frozenset()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise SettingsError(
                 f"data_dir: {self._path} is damaged ({error}); remove it and this node gets a new id"
             ) from error
+
+    def _write(self) -> None:
+        record = {"node_id": self.node_id, "incarnation": self.incarnation, "members": sorted(self.members)}
+        draft = self._path.with_suffix(".tmp")
+        try:
+            draft.write_text(json.dumps(record) + "\n", encoding="utf-8")
+            draft.replace(self._path)
+        except OSError as error:
+            raise SettingsError(f"data_dir: {self._path} cannot be written: {error.strerror}") from error
 
 
 def _lock(path: Path) -> int:

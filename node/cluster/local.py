@@ -33,6 +33,8 @@ class LocalState:
     completed_steps: int
     pending_steps: int
     pipelines: tuple[Pipeline, ...]
+    step_seconds: float = 0.0
+    """That the forward pass under way may take; others are told, so that a long one is not taken for a stuck one."""
 
 
 class LocalNode:
@@ -63,7 +65,7 @@ class LocalNode:
     def beat(self, known: Sequence[Node] = ()) -> HeartbeatRequest:
         """What this node tells of itself now."""
         local = self._state()
-        self._progress.note(local.completed_steps, local.pending_steps)
+        self._progress.note(local.completed_steps, local.pending_steps, local.step_seconds)
         state, reason = local.state, local.state_reason
         if state in (NODE_STATE_UNSPECIFIED, NODE_STATE_ALIVE):
             stuck = self._progress.stuck()
@@ -85,6 +87,7 @@ class LocalNode:
             pending_steps=local.pending_steps,
             pipelines=local.pipelines,
             known=known,
+            step_seconds=local.step_seconds,
         )
 
     def look(self, *, now: bool = False) -> bool:

@@ -18,7 +18,9 @@ class Timing:
     suspicion: float = 1.0
     """From a broken connection until a node is lost, if it does not answer a new one."""
     stuck: float = 4.0
-    """With forward passes pending and none finished until a node is stuck."""
+    """With forward passes pending and none finished until a node is stuck, if the one under way may not take longer."""
+    settle: float = 5.0
+    """After a start, for the members of before to be heard again, until this node takes its view for whole."""
     lost: float = 600.0
     """For which a lost node stays in sight."""
     asleep: float = 10.0

@@ -37,16 +37,18 @@ class Progress:
 
     def __init__(self, clock: Clock, limit: float) -> None:
         self._clock = clock
-        self._limit = limit
+        self._least = self._limit = limit
         self._completed = 0
         self._pending = 0
         self._since = clock.monotonic()
 
-    def note(self, completed: int, pending: int) -> None:
-        """Takes the counters of forward passes that finished and that wait."""
+    def note(self, completed: int, pending: int, allowed: float = 0.0) -> None:
+        """Takes the counters of forward passes that finished and that wait, and the seconds that the one under way may
+        take: a long one is no stuck one."""
         if completed != self._completed or not self._pending:
             self._since = self._clock.monotonic()
         self._completed, self._pending = completed, pending
+        self._limit = max(self._least, allowed)
 
     def stuck(self) -> str:
         """Why the node counts as stuck; empty while it does not."""
@@ -127,7 +129,7 @@ class View:
             return False
         record.beat = beat
         record.beats += 1
-        record.progress.note(beat.completed_steps, beat.pending_steps)
+        record.progress.note(beat.completed_steps, beat.pending_steps, beat.step_seconds)
         self._heard(record)
         return True
 
@@ -150,12 +152,14 @@ class View:
         self._lose(record, why)
         return True
 
-    def remove(self, node_id: str) -> bool:
-        """The node left. True when it was here."""
-        record = self._records.pop(node_id, None)
-        if record is not None:
-            self._departed[node_id] = (record.beat.node.name, self._clock.monotonic())
-        return record is not None
+    def remove(self, node_id: str, incarnation: int) -> bool:
+        """That incarnation of the node left. True when it, or an earlier one, was here; a later one stays."""
+        record = self._records.get(node_id)
+        if record is None or record.incarnation > incarnation:
+            return False
+        del self._records[node_id]
+        self._departed[node_id] = (record.beat.node.name, self._clock.monotonic())
+        return True
 
     def tick(self) -> list[str]:
         """Looks at the clock; returns the ids of nodes that are lost since the last look."""

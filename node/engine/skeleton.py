@@ -65,6 +65,10 @@ def build_model(
             raise
         except Exception as error:  # whatever the model's own code raises
             raise CheckpointError(f"{folder} does not make a {model_type}: {brief(error)}") from error
+        finally:
+            # Modules begin with random parameters. Their keys are one lazy chain, which nothing evaluates and which
+            # would grow with every model: a seed begins another. Our own draws name their keys.
+            mx.random.seed(0)
     model.__class__ = type(model).__mro__[1]  # ours holds on to the tensors
     return model, config
 

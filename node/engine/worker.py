@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from node.engine.pace import Pace
 from tandem.errors import OverloadedError
 
 T = TypeVar("T")
-_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], bool]
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], int]
 
 
 class Worker:
@@ -27,12 +29,17 @@ class Worker:
     result is dropped; a closure that has not begun is skipped.
     """
 
-    def __init__(self, name: str = "mlx", *, max_pending: int = 4096) -> None:
+    def __init__(
+        self, name: str = "mlx", *, max_pending: int = 4096, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._max_pending = max_pending
         self._pending = 0
         self._pending_steps = 0
         self._completed_steps = 0
+        self._step_seconds = 0.0
+        self._pace = Pace()
+        self._clock = clock
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
@@ -46,13 +53,19 @@ class Worker:
         """Forward passes finished since the start."""
         return self._completed_steps
 
-    async def run(self, job: Callable[[], T], *, step: bool = False) -> T:
+    @property
+    def step_seconds(self) -> float:
+        """Seconds that the forward pass under way may take, by its length and by how long such passes took."""
+        return self._step_seconds
+
+    async def run(self, job: Callable[[], T], *, step: int = 0) -> T:
         """The result of ``job()``, run in the worker's thread after everything given before. Raises as ``submit``."""
         return await self.submit(job, step=step)
 
-    def submit(self, job: Callable[[], T], *, step: bool = False) -> asyncio.Future[T]:
+    def submit(self, job: Callable[[], T], *, step: int = 0) -> asyncio.Future[T]:
         """Queues ``job`` at once; the future is its result. Cancelling the future skips a job that has not begun.
-        ``step`` says that it is a forward pass, by whose progress others tell whether this node is stuck.
+        ``step`` is for a forward pass, by whose progress others tell whether this node is stuck: its length in
+        positions of a row.
 
         Raises:
             OverloadedError: too many closures wait.
@@ -62,7 +75,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._pending += 1
-        self._pending_steps += step
+        self._pending_steps += bool(step)
         self._queue.put((job, loop, future, step))
         return future
 
@@ -78,8 +91,12 @@ class Worker:
             result: Any = None
             error: BaseException | None = None
             if not future.cancelled():
+                begin = self._clock()
+                self._step_seconds = self._pace.allowed(step) if step else 0.0
                 try:
                     result = job()
+                    if step:
+                        self._pace.learn(step, self._clock() - begin)
                 except BaseException as raised:  # noqa: BLE001 - handed to the waiter, whatever it is
                     error = raised
             del job, item
@@ -90,10 +107,10 @@ class Worker:
             del result, error, future
         mx.clear_streams()
 
-    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None, step: bool) -> None:
+    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None, step: int) -> None:
         self._pending -= 1
-        self._pending_steps -= step
-        self._completed_steps += step
+        self._pending_steps -= bool(step)
+        self._completed_steps += bool(step)
         if future.done():
             return
         if error is None:

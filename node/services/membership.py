@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
@@ -65,8 +66,9 @@ class MembershipServicer(MembershipServiceServicer):
         self, request: WatchTopologyRequest, context: Context
     ) -> AsyncIterator[WatchTopologyResponse]:
         """The view of this node, then each change of it."""
-        async for topology in self._membership.watch():
-            yield WatchTopologyResponse(topology=topology)
+        async with aclosing(self._membership.watch()) as views:
+            async for topology in views:
+                yield WatchTopologyResponse(topology=topology)
 
     async def ProbeLink(self, request: ProbeLinkRequest, context: Context) -> ProbeLinkResponse:  # noqa: N802
         """Echoes the payload."""

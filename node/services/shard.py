@@ -9,7 +9,8 @@ from typing import Any
 from grpc import aio
 
 from node.engine.loading import LoadedShard
-from node.shards import HeldShard, Shards
+from node.held import HeldShard
+from node.shards import Shards
 from tandem import rpc
 from tandem.errors import TandemError
 from tandem.v1 import shard_pb2 as pb

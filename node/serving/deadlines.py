@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from node.engine.frames import Step
+from node.engine.pace import Pace
 from tandem.errors import StageLostError
 
 
@@ -15,21 +16,19 @@ class StepDeadlines:
     prefill are given that time too."""
 
     _FLOOR = 5.0
-    _FACTOR = 10.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._decode = 0.05
-        self._prefill_per_token = 0.02
+        self._pace = Pace()
         self._ahead = 0.0
 
     def decode(self) -> StepTimer:
         """A timer for a decode step."""
-        return StepTimer(self, self._clock, max(self._FLOOR, self._FACTOR * self._decode) + self._ahead, 0)
+        return StepTimer(self, self._clock, max(self._FLOOR, self._pace.allowed(1)) + self._ahead, 1)
 
     def prefill(self, tokens: int) -> StepTimer:
         """A timer for a prefill step of that many tokens."""
-        seconds = max(self._FLOOR, self._FACTOR * self._prefill_per_token * tokens)
+        seconds = max(self._FLOOR, self._pace.allowed(tokens))
         timer = StepTimer(self, self._clock, seconds + self._ahead, tokens)
         self._ahead += seconds
         timer.ahead = seconds
@@ -37,10 +36,7 @@ class StepDeadlines:
 
     def learn(self, tokens: int, seconds: float) -> None:
         """Notes how long a step took."""
-        if tokens:
-            self._prefill_per_token += 0.1 * (seconds / tokens - self._prefill_per_token)
-        else:
-            self._decode += 0.1 * (seconds - self._decode)
+        self._pace.learn(tokens, seconds)
 
     def passed(self, ahead: float) -> None:
         """A prefill step is no longer ahead of others."""
@@ -71,12 +67,16 @@ class StepTimer:
         Raises:
             StageLostError: it did not come in time.
         """
+        # A plain timer: asyncio.timeout takes twice as long, between the arrival of a step and the next one.
+        overdue = asyncio.get_running_loop().call_later(self._seconds, self._give_up, arrival)
         try:
-            async with asyncio.timeout(self._seconds):
-                step = await arrival
-        except TimeoutError as error:
-            raise StageLostError(f"no stage answered within {self._seconds:.0f} s") from error
+            step = await arrival
         finally:
+            overdue.cancel()
             self._owner.passed(self.ahead)
         self._owner.learn(self._tokens, self._clock() - self._begin)
         return step
+
+    def _give_up(self, arrival: asyncio.Future[Step]) -> None:
+        if not arrival.done():
+            arrival.set_exception(StageLostError(f"no stage answered within {self._seconds:.0f} s"))

@@ -9,17 +9,14 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from tandem.errors import SettingsError, TandemError, UnavailableError
+from tandem.command import FAILED, WRONG_USE, Parser, fail
+from tandem.errors import TandemError
 from tandem.version import __version__
 
-COMMANDS: Final = ("up", "node", "gateway", "status", "models", "plan", "load", "unload", "chat")
+COMMANDS: Final = ("up", "node", "gateway", "status", "models", "plan", "load", "unload", "chat", "tools")
 """Each is a module here: a docstring that teaches, ``SUMMARY``, ``add_arguments(parser)``, ``run(arguments)``."""
-
-FAILED: Final = 1
-WRONG_USE: Final = 2
-NO_ANSWER: Final = 3
 
 DESCRIPTION: Final = """\
 Runs one language model across the machines that you have, and serves it to agents.
@@ -44,17 +41,6 @@ Commands that ask a node take the one of --node or TANDEM_NODE, else the one on 
 machine at 127.0.0.1:52415, else one that mDNS finds.
 
 exit codes: 0 done · 1 failed · 2 wrong use or settings · 3 nobody answers · 130 Ctrl-C"""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line that says where to read on."""
-
-    def __init__(self, **about: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **about)
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the process with one line and the code for wrong use."""
-        self.exit(WRONG_USE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):
@@ -96,19 +82,9 @@ def run(arguments: Sequence[str]) -> int:
             return WRONG_USE
         parsed = parser.parse_args(arguments)
         return int(parsed.run(parsed))
-    except SettingsError as error:
-        return fail(error, WRONG_USE)
-    except UnavailableError as error:
-        return fail(error, NO_ANSWER)
     except TandemError as error:
-        return fail(error, FAILED)
+        return fail(error)
     except BrokenPipeError:
         # What is left in the buffer must not fail once more when the interpreter flushes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-
-
-def fail(error: TandemError, code: int) -> int:
-    """Writes an error as one line and returns the exit code."""
-    print(f"tandem: {' '.join(error.message.split())}", file=sys.stderr)
-    return code

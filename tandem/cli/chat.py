@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from contextlib import AsyncExitStack
 from typing import Final
@@ -29,9 +30,9 @@ from tandem import rpc
 from tandem.cli import connect
 from tandem.cli.conversation import Conversation
 from tandem.cli.plan import tokens
-from tandem.cli.tools import read_tools
+from tandem.cli.tool_files import read_tools
 from tandem.errors import NotFoundError, TandemError
-from tandem.settings import join_address
+from tandem.settings import MODEL_VARIABLE, join_address
 from tandem.v1 import generation_pb2, membership_pb2
 
 SUMMARY: Final = "talk to a model"
@@ -39,7 +40,13 @@ SUMMARY: Final = "talk to a model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags."""
-    parser.add_argument("model", metavar="MODEL", nargs="?", default="", help="a name of `tandem models`")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        default=os.environ.get(MODEL_VARIABLE, ""),
+        help=f"a name of `tandem models` [{MODEL_VARIABLE}] (the only model that serves)",
+    )
     parser.add_argument("-m", "--message", metavar="TEXT", help="ask this, print the answer and end")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
     parser.add_argument("--tools", metavar="FILE", help="tools that the model may call, as JSON")

@@ -7,22 +7,18 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tandem.daemon import FOLLOW_FLAG, GRACE
 from tandem.errors import TandemError
 
 TANDEM: tuple[str, ...] = (sys.executable, "-P", "-m", "tandem.cli")
 """What daemons are started with: this Python, whatever lies in the working folder."""
-FOLLOW_FLAG: Final = "--follow-stdin"
-"""Hidden flag of the daemons' commands: they end when their standard input does, which is when their parent is gone."""
 READY_DEADLINE: Final = 90.0
 """Seconds from the start of a daemon to its ready line; imports on a cold disk take most of it."""
-GRACE: Final = 3.0
-"""Seconds between asking a daemon to end and ending it."""
 REPORTED_LINES: Final = 12
 
 _READY = re.compile(rb"^ready .*\blisten=(\S+)")
@@ -37,8 +33,9 @@ class ChildDiedError(TandemError):
 class Child:
     """One daemon: a process group of its own, its standard error in a log file."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
+        self.arguments = tuple(arguments)
         self.address = ""
         self.log = log
         self._process = process
@@ -59,7 +56,7 @@ class Child:
                 stderr=file,
                 start_new_session=True,
             )
-        return cls(name, process, log)
+        return cls(name, arguments, process, log)
 
     async def follow(self) -> None:
         """Reads the daemon's output to its end, notes the address of the ready line, returns when the process ended."""
@@ -160,16 +157,3 @@ class Children:
         """Kills every daemon at once."""
         for child in self._children:
             child.kill()
-
-
-def follow_stdin() -> None:
-    """Ends this process when its standard input ends: asks itself by SIGTERM, and after ``GRACE`` seconds insists."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(GRACE)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="follow-stdin", daemon=True).start()

@@ -82,9 +82,7 @@ async def connect(arguments: argparse.Namespace) -> AsyncIterator[Connection]:
 
 async def announced(cluster: str) -> AsyncGenerator[str, None]:
     """The addresses at which nodes of a cluster announce themselves by mDNS, as they are heard."""
-    found = discovery.browse(cluster)
-    assert isinstance(found, AsyncGenerator)
-    async with aclosing(found) as nodes:
+    async with aclosing(discovery.browse(cluster)) as nodes:
         async for node in nodes:
             for host in node.addresses:
                 yield join_address(host, node.port)

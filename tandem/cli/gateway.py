@@ -14,26 +14,18 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tandem.cli.children import FOLLOW_FLAG, follow_stdin
-from tandem.cli.output import log_to_stderr
-from tandem.settings import GatewaySettings, add_flags, given_flags, load_settings
+from gateway.__main__ import serve
+from tandem import daemon
+from tandem.settings import GatewaySettings
 
 SUMMARY: Final = "run the HTTP server for clients"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags."""
-    add_flags(parser, GatewaySettings)
-    parser.add_argument(FOLLOW_FLAG, action="store_true", help=argparse.SUPPRESS)
+    daemon.add_arguments(parser, GatewaySettings)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the gateway until it is asked to end."""
-    settings = load_settings(GatewaySettings, given_flags(arguments, GatewaySettings))
-    if arguments.follow_stdin:
-        follow_stdin()
-    log_to_stderr(settings.log_level)
-    from gateway.server import run as serve
-
-    serve(settings, ready=lambda url: print(f"ready gateway listen={url.removeprefix('http://')}", flush=True))
-    return 0
+    """Runs the gateway until it is asked to end; its exit code."""
+    return daemon.run(arguments, GatewaySettings, serve)

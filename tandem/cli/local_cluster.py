@@ -72,15 +72,20 @@ class LocalCluster:
 
     async def watch(self) -> int:
         """Reports every daemon that dies; returns 1 when no node or no gateway is left. Runs until then."""
-        nodes = set(self._nodes)
+        nodes = list(self._nodes)
         while True:
             child = await self._children.death()
             print(f"\n{child.last_lines()}", file=sys.stderr)
             _say(child.end_in_words())
-            nodes.discard(child)
-            if child is self._gateway or not nodes:
+            if child is self._gateway:
+                _say("without the gateway nobody can be answered: everything ends")
                 return 1
-            _say("the others go on; Ctrl-C ends them")
+            nodes.remove(child)
+            if not nodes:
+                _say("no node is left: everything ends")
+                return 1
+            _say("the others go on; Ctrl-C ends them. To start it again, in another terminal:")
+            print(f"\n{self._start_again(child, nodes[0])}\n", file=sys.stderr, flush=True)
 
     def describe(self) -> str:
         """What is up, who holds what, and a request to copy."""
@@ -104,7 +109,7 @@ class LocalCluster:
                 output.table(("node", "address", "holds"), [*rows, *idle]),
                 "",
                 f"gateway  {url}/v1  (OpenAI's API; {url} says how to point a client here)",
-                f"status   tandem status --node {self._nodes[0].address}",
+                f"status   {output.own_command()} status --node {self._nodes[0].address}",
                 f"logs     {self._folder}/*.log",
                 "",
                 "A tool call, ready to copy:",
@@ -114,6 +119,13 @@ class LocalCluster:
                 "Ctrl-C ends everything.",
             ]
         )
+
+    @staticmethod
+    def _start_again(node: Child, other: Child) -> str:
+        """The command that starts a node as it was, at its address, with its state, and with a peer that is there."""
+        same = [flag for flag in node.arguments if not flag.startswith(("--listen=", "--peer="))]
+        flags = [*same, f"--listen={node.address}", f"--peer={other.address}"]
+        return f"{output.own_command()} {shlex.join(flags)}"
 
     def _curl(self, url: str) -> str:
         body = {"model": output.first_name(self._pipeline), **TOOL_CALL}
@@ -259,7 +271,8 @@ def _health(address: str) -> tuple[int, str]:
     host, port = split_address(address)
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
-        connection.request("GET", "/health")
+        keys = load_settings(GatewaySettings).api_keys
+        connection.request("GET", "/health", headers={"Authorization": f"Bearer {keys[0]}"} if keys else {})
         response = connection.getresponse()
         return response.status, response.read(2000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:

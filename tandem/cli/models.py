@@ -43,7 +43,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     if not response.models:
         print("no model is at hand; `tandem load owner/name` fetches one from the Hugging Face hub")
         return
-    print(output.table(("model", "ask for", "state", "context", "files on"), (_row(e, names) for e in response.models)))
+    columns = ("model", "ask for", "state", "context", "files on")
+    shown = output.table(columns, (_row(entry, names) for entry in response.models))
+    print(output.with_troubles(shown, (output.pipeline_trouble(entry.pipeline) for entry in response.models)))
 
 
 def _row(entry: model_pb2.ModelEntry, names: dict[str, str]) -> tuple[str, ...]:

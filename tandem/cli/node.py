@@ -15,23 +15,18 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tandem.cli.children import FOLLOW_FLAG, follow_stdin
-from tandem.settings import NodeSettings, add_flags, given_flags, load_settings
+from node.__main__ import serve
+from tandem import daemon
+from tandem.settings import NodeSettings
 
 SUMMARY: Final = "run the node daemon of this machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags."""
-    add_flags(parser, NodeSettings)
-    parser.add_argument(FOLLOW_FLAG, action="store_true", help=argparse.SUPPRESS)
+    daemon.add_arguments(parser, NodeSettings)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the daemon until it is asked to end; its exit code."""
-    settings = load_settings(NodeSettings, given_flags(arguments, NodeSettings))
-    if arguments.follow_stdin:
-        follow_stdin()
-    from node.daemon import run as serve
-
-    return serve(settings)
+    return daemon.run(arguments, NodeSettings, serve)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, TextIO
 
 from tandem.v1 import membership_pb2, model_pb2, types_pb2
@@ -50,18 +51,38 @@ def word(enum: Mapping[int, str], value: int, prefix: str) -> str:
 
 
 def node_state(node: membership_pb2.Node) -> str:
-    """The state of a node and, where there is one, the reason."""
+    """The state of a node in a word."""
     names = {value.number: value.name for value in membership_pb2.NodeState.DESCRIPTOR.values}
-    state = word(names, node.state, "NODE_STATE_")
-    return f"{state}: {node.state_reason.removeprefix(f'{state} ')}" if node.state_reason else state
+    return word(names, node.state, "NODE_STATE_")
 
 
 def pipeline_state(pipeline: membership_pb2.Pipeline) -> str:
-    """The state of a pipeline and, when it is not a good one, the reason."""
+    """The state of a pipeline in a word."""
     names = {value.number: value.name for value in membership_pb2.PipelineState.DESCRIPTOR.values}
-    state = word(names, pipeline.state, "PIPELINE_STATE_")
-    ready = pipeline.state == membership_pb2.PIPELINE_STATE_READY
-    return f"{state}: {pipeline.reason}" if pipeline.reason and not ready else state
+    return word(names, pipeline.state, "PIPELINE_STATE_")
+
+
+def node_trouble(node: membership_pb2.Node, name: str) -> str:
+    """Why a node is not well, in a sentence; empty when it does not say."""
+    return _trouble(name, node_state(node), node.state_reason)
+
+
+def pipeline_trouble(pipeline: membership_pb2.Pipeline) -> str:
+    """Why a pipeline does not serve, in a sentence; empty for one that does, or that does not say."""
+    if pipeline.state == membership_pb2.PIPELINE_STATE_READY:
+        return ""
+    return _trouble(pipeline.model.model_id, pipeline_state(pipeline), pipeline.reason)
+
+
+def with_troubles(shown: str, troubles: Iterable[str]) -> str:
+    """A table, and below it a line for each trouble: in a column, a reason would widen every line."""
+    return "\n".join((shown, *(trouble for trouble in troubles if trouble)))
+
+
+def _trouble(name: str, state: str, reason: str) -> str:
+    if not reason:
+        return ""
+    return f"{name} is {reason}" if reason.startswith(f"{state} ") else f"{name} is {state}: {reason}"
 
 
 def served_as(pipeline: membership_pb2.Pipeline) -> str:
@@ -83,6 +104,15 @@ def node_names(topology: membership_pb2.Topology) -> dict[str, str]:
     }
 
 
+def own_command() -> str:
+    """What a person types for ``tandem`` to be run as it runs now, from the folder where they are."""
+    program = Path(sys.argv[0])
+    if program.name != "tandem" or not program.exists():
+        return f"{shlex.quote(sys.executable)} -m tandem.cli"
+    found = shutil.which("tandem")
+    return "tandem" if found is not None and program.samefile(found) else shlex.quote(str(program))
+
+
 def stage_table(stages: Iterable[membership_pb2.Stage], names: Mapping[str, str]) -> str:
     """Which node holds which layers, in ring order."""
     rows = [
@@ -90,11 +120,6 @@ def stage_table(stages: Iterable[membership_pb2.Stage], names: Mapping[str, str]
         for stage in stages
     ]
     return table(("node", "holds"), rows)
-
-
-def log_to_stderr(level: str) -> None:
-    """Sends this process's log to stderr, from a level on."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 class Progress:

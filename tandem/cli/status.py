@@ -42,12 +42,17 @@ async def _run(arguments: argparse.Namespace) -> None:
         if not arguments.watch:
             print(_render(await connection.topology(), arguments.json))
             return
+        clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() and not arguments.json else ""
+        before = ""
         async for response in connection.membership.WatchTopology(membership_pb2.WatchTopologyRequest()):
-            if arguments.json:
-                print(json.dumps(_as_dict(response.topology)), flush=True)
-            else:
-                clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
-                print(f"{clear}{describe(response.topology)}\n", flush=True)
+            topology = response.topology
+            shown = json.dumps(_as_dict(topology)) if arguments.json else f"{describe(topology)}\n"
+            # Much that changes is not shown: the version in a table, memory below the digits of one.
+            topology.version = 0
+            now = json.dumps(_as_dict(topology)) if arguments.json else shown
+            if now != before:
+                print(f"{clear}{shown}", flush=True)
+                before = now
 
 
 def _render(topology: membership_pb2.Topology, as_json: bool) -> str:
@@ -74,13 +79,14 @@ def describe(topology: membership_pb2.Topology) -> str:
                 node.node_id[:8],
                 ", ".join(join_address(endpoint.host, endpoint.port) for endpoint in node.endpoints[:1]),
                 output.node_state(node),
-                f"{output.size(node.capabilities.free_memory_bytes)} of {output.size(node.capabilities.memory_bytes)}",
+                _memory(node),
                 node.capabilities.device,
-                "; ".join(holds.get(node.node_id, ())),
+                "" if node.state == membership_pb2.NODE_STATE_LOST else "; ".join(holds.get(node.node_id, ())),
             )
             for node in topology.nodes
         ),
     )
+    nodes = output.with_troubles(nodes, (output.node_trouble(node, names[node.node_id]) for node in topology.nodes))
     if not topology.pipelines:
         return f"{nodes}\n\nno model is loaded; `tandem models` lists those at hand, `tandem load MODEL` loads one"
     models = output.table(
@@ -97,4 +103,12 @@ def describe(topology: membership_pb2.Topology) -> str:
             for pipeline in topology.pipelines
         ),
     )
+    models = output.with_troubles(models, (output.pipeline_trouble(pipeline) for pipeline in topology.pipelines))
     return f"{nodes}\n\n{models}"
+
+
+def _memory(node: membership_pb2.Node) -> str:
+    """How much is free; nothing for a node that is gone, as it no longer says."""
+    if node.state == membership_pb2.NODE_STATE_LOST:
+        return ""
+    return f"{output.size(node.capabilities.free_memory_bytes)} of {output.size(node.capabilities.memory_bytes)}"

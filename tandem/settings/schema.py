@@ -16,6 +16,8 @@ from tandem.settings import values
 DEFAULT_CLUSTER: Final = "tandem"
 DEFAULT_NODE: Final = "127.0.0.1:52415"
 DEFAULT_GATEWAY: Final = "127.0.0.1:52525"
+MODEL_VARIABLE: Final = "TANDEM_MODEL"
+"""Names the model to ask for: ``tandem chat`` reads it, and so do the examples. No daemon does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

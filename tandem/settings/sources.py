@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tandem.errors import SettingsError
-from tandem.settings.schema import SECTIONS, GatewaySettings, NodeSettings, Setting, flag_of, settings_of
+from tandem.settings.schema import (
+    MODEL_VARIABLE,
+    SECTIONS,
+    GatewaySettings,
+    NodeSettings,
+    Setting,
+    flag_of,
+    settings_of,
+)
 
 FILE_NAME: Final = "tandem.toml"
 PREFIX: Final = "TANDEM_"
@@ -90,6 +98,7 @@ def _checked(table: Mapping[str, Any], known: Mapping[str, Setting], where: str,
 
 def _from_environment(environ: Mapping[str, str], wanted: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
     known = {setting.env for settings in SECTIONS.values() for setting in settings_of(settings).values()}
+    known.add(MODEL_VARIABLE)
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in known:
             raise SettingsError(_unknown(variable, "the environment", known))

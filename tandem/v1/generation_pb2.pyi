@@ -55,6 +55,30 @@ ROLE_DEVELOPER: Role.ValueType  # 5
 """Developer."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _CustomSyntax:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CustomSyntaxEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CustomSyntax.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CUSTOM_SYNTAX_UNSPECIFIED: _CustomSyntax.ValueType  # 0
+    """Not at all: any text."""
+    CUSTOM_SYNTAX_REGEX: _CustomSyntax.ValueType  # 1
+    """By a regular expression that the whole of it matches."""
+    CUSTOM_SYNTAX_LARK: _CustomSyntax.ValueType  # 2
+    """By a grammar in Lark, in llguidance's dialect."""
+
+class CustomSyntax(_CustomSyntax, metaclass=_CustomSyntaxEnumTypeWrapper):
+    """How the input of a custom tool is defined."""
+
+CUSTOM_SYNTAX_UNSPECIFIED: CustomSyntax.ValueType  # 0
+"""Not at all: any text."""
+CUSTOM_SYNTAX_REGEX: CustomSyntax.ValueType  # 1
+"""By a regular expression that the whole of it matches."""
+CUSTOM_SYNTAX_LARK: CustomSyntax.ValueType  # 2
+"""By a grammar in Lark, in llguidance's dialect."""
+Global___CustomSyntax: _TypeAlias = CustomSyntax  # noqa: Y015
+
 class _ToolChoiceMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -390,6 +414,7 @@ class Tool(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     description: _builtins.str
@@ -398,6 +423,10 @@ class Tool(_message.Message):
     """JSON schema of the arguments, verbatim text: key order and number spelling reach the prompt."""
     strict: _builtins.bool
     """Whether decoding must be constrained to the schema."""
+    @_builtins.property
+    def custom(self) -> Global___CustomInput:
+        """Set for a custom tool: the syntax of its one parameter, a string named `input`."""
+
     def __init__(
         self,
         *,
@@ -405,14 +434,41 @@ class Tool(_message.Message):
         description: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
         strict: _builtins.bool = ...,
+        custom: Global___CustomInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "description", b"description", "name", b"name", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class CustomInput(_message.Message):
+    """What the input of a custom tool looks like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    syntax: Global___CustomSyntax.ValueType
+    """How it is defined."""
+    definition: _builtins.str
+    """The definition."""
+    def __init__(
+        self,
+        *,
+        syntax: Global___CustomSyntax.ValueType = ...,
+        definition: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "syntax", b"syntax"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomInput: _TypeAlias = CustomInput  # noqa: Y015
 
 @_typing.final
 class ToolChoice(_message.Message):
@@ -823,6 +879,7 @@ class Accepted(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     PIPELINE_ID_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Prompt size."""
     pipeline_id: _builtins.str
@@ -831,16 +888,21 @@ class Accepted(_message.Message):
     def prompt(self) -> Global___TokenIds:
         """The rendered prompt, when the caller wants to be able to resume."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the schemas ask for and decoding will not hold to, for people."""
+
     def __init__(
         self,
         *,
         prompt_tokens: _builtins.int = ...,
         pipeline_id: _builtins.str = ...,
         prompt: Global___TokenIds | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

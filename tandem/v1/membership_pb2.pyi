@@ -218,7 +218,7 @@ class JoinResponse(_message.Message):
     TOPOLOGY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def topology(self) -> Global___Topology:
-        """The view of the member that was asked."""
+        """The view of the member that was asked, which is its first node."""
 
     def __init__(
         self,
@@ -241,8 +241,11 @@ class LeaveRequest(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     DRAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The leaver."""
+    incarnation: _builtins.int
+    """The leaver's incarnation, as in its Node: a later one that is a member stays one, however late this arrives."""
     @_builtins.property
     def drain_timeout(self) -> _duration_pb2.Duration:
         """How long running work may take to end."""
@@ -252,10 +255,11 @@ class LeaveRequest(_message.Message):
         *,
         node_id: _builtins.str = ...,
         drain_timeout: _duration_pb2.Duration | None = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout", "incarnation", b"incarnation", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,10 +293,13 @@ class HeartbeatRequest(_message.Message):
     PENDING_STEPS_FIELD_NUMBER: _builtins.int
     PIPELINES_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
+    STEP_SECONDS_FIELD_NUMBER: _builtins.int
     completed_steps: _builtins.int
-    """Forward passes finished. Pending and no growth: alive but stuck."""
+    """Forward passes finished. Pending and no growth, for longer than the one under way may take: alive but stuck."""
     pending_steps: _builtins.int
     """Forward passes accepted and not finished."""
+    step_seconds: _builtins.float
+    """Seconds that the forward pass under way may take, by its size and by how long such passes take on this node."""
     @_builtins.property
     def node(self) -> Global___Node:
         """The sender as it is now."""
@@ -313,10 +320,11 @@ class HeartbeatRequest(_message.Message):
         pending_steps: _builtins.int = ...,
         pipelines: _abc.Iterable[Global___Pipeline] | None = ...,
         known: _abc.Iterable[Global___Node] | None = ...,
+        step_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_steps", b"completed_steps", "known", b"known", "node", b"node", "pending_steps", b"pending_steps", "pipelines", b"pipelines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_steps", b"completed_steps", "known", b"known", "node", b"node", "pending_steps", b"pending_steps", "pipelines", b"pipelines", "step_seconds", b"step_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,7 +371,7 @@ class Topology(_message.Message):
     """Grows with every change of this node's view. Not comparable between nodes."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
-        """Members."""
+        """Members, and for a while those that were lost. The first is the node that answers; the others follow by name."""
 
     @_builtins.property
     def pipelines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pipeline]:

@@ -114,14 +114,18 @@ class PlanModelRequest(_message.Message):
     context_tokens: _builtins.int
     """Tokens of context that must fit, over all sequences."""
     stage_count: _builtins.int
-    """How many nodes; zero lets the planner decide."""
+    """How many nodes, when node_ids is empty: the one that is asked, and those with the most memory free. Zero lets the
+    planner decide.
+    """
     @_builtins.property
     def model(self) -> _types_pb2.ModelRef:
         """The model."""
 
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Exactly these nodes, when not empty."""
+        """When not empty: exactly these nodes, each with at least one layer, in this order, the first being the head. Another
+        order is taken only where this one does not fit into their memory.
+        """
 
     def __init__(
         self,
@@ -178,7 +182,7 @@ class LoadModelRequest(_message.Message):
     context_tokens: _builtins.int
     """Tokens of context that must fit, over all sequences."""
     stage_count: _builtins.int
-    """How many nodes, when no plan is pinned; zero lets the planner decide."""
+    """As in PlanModelRequest; a pinned plan counts more."""
     @_builtins.property
     def model(self) -> _types_pb2.ModelRef:
         """The model."""
@@ -193,7 +197,7 @@ class LoadModelRequest(_message.Message):
 
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Exactly these nodes, when not empty and no plan is pinned."""
+        """As in PlanModelRequest; a pinned plan counts more."""
 
     def __init__(
         self,

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from tandem.v1 import types_pb2 as tandem_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tandem/v1/pipeline.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x88\x03\n\x18StreamActivationsRequest\x12\x11\n\tlog_index\x18\x01 \x01(\x04\x12%\n\x05hello\x18\x02 \x01(\x0b\x32\x14.tandem.v1.LinkHelloH\x00\x12\'\n\x04open\x18\x03 \x01(\x0b\x32\x17.tandem.v1.OpenSequenceH\x00\x12\x1f\n\x04step\x18\x04 \x01(\x0b\x32\x0f.tandem.v1.StepH\x00\x12\'\n\x05piece\x18\x05 \x01(\x0b\x32\x16.tandem.v1.TensorPieceH\x00\x12/\n\x08truncate\x18\x06 \x01(\x0b\x32\x1b.tandem.v1.TruncateSequenceH\x00\x12,\n\x0bkeep_prefix\x18\x07 \x01(\x0b\x32\x15.tandem.v1.KeepPrefixH\x00\x12,\n\x0b\x64rop_prefix\x18\x08 \x01(\x0b\x32\x15.tandem.v1.DropPrefixH\x00\x12)\n\x05\x63lose\x18\t \x01(\x0b\x32\x18.tandem.v1.CloseSequenceH\x00\x42\x07\n\x05\x65ntry\"u\n\x19StreamActivationsResponse\x12%\n\x05ready\x18\x01 \x01(\x0b\x32\x14.tandem.v1.LinkReadyH\x00\x12(\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x16.tandem.v1.CreditGrantH\x00\x42\x07\n\x05\x66rame\"j\n\tLinkHello\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x13\n\x0bplan_digest\x18\x05 \x01(\t\"b\n\tLinkReady\x12\x14\n\x0c\x63redit_bytes\x18\x01 \x01(\x04\x12\x17\n\x0fmax_piece_bytes\x18\x02 \x01(\r\x12&\n\tresidents\x18\x03 \x03(\x0b\x32\x13.tandem.v1.Resident\"N\n\x08Resident\x12\x15\n\x0bsequence_id\x18\x01 \x01(\x04H\x00\x12\x13\n\tprefix_id\x18\x02 \x01(\x04H\x00\x12\x0e\n\x06length\x18\x03 \x01(\rB\x06\n\x04held\"\x8d\x01\n\x0cOpenSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x15\n\rgeneration_id\x18\x02 \x01(\t\x12\x11\n\tprefix_id\x18\x03 \x01(\x04\x12\x15\n\rprefix_tokens\x18\x04 \x01(\r\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"\xc4\x01\n\x04Step\x12\x0f\n\x07step_id\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\r\x12\x0f\n\x07segment\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12&\n\x05spans\x18\x05 \x03(\x0b\x32\x17.tandem.v1.SequenceSpan\x12&\n\x07tensors\x18\x06 \x03(\x0b\x32\x15.tandem.v1.TensorSpec\x12(\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x16.tandem.v1.SpanFailure\"_\n\x0cSequenceSpan\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x13\n\x0btoken_count\x18\x03 \x01(\r\x12\x13\n\x0breturn_rows\x18\x04 \x01(\r\"v\n\nTensorSpec\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12&\n\tdata_type\x18\x02 \x01(\x0e\x32\x13.tandem.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x12\n\nbyte_count\x18\x04 \x01(\x04\x12\x0f\n\x07is_null\x18\x05 \x01(\x08\"J\n\x0bTensorPiece\x12\x0f\n\x07step_id\x18\x01 \x01(\x04\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"k\n\x0bSpanFailure\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12#\n\x05\x65rror\x18\x02 \x01(\x0e\x32\x14.tandem.v1.SpanError\x12\x11\n\tkv_length\x18\x03 \x01(\r\x12\x0f\n\x07message\x18\x04 \x01(\t\"7\n\x10TruncateSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"D\n\nKeepPrefix\x12\x11\n\tprefix_id\x18\x01 \x01(\x04\x12\x13\n\x0bsequence_id\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\"\x1f\n\nDropPrefix\x12\x11\n\tprefix_id\x18\x01 \x01(\x04\"$\n\rCloseSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\"\x1c\n\x0b\x43reditGrant\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04*\xb9\x01\n\tSpanError\x12\x1a\n\x16SPAN_ERROR_UNSPECIFIED\x10\x00\x12 \n\x1cSPAN_ERROR_POSITION_MISMATCH\x10\x01\x12\x18\n\x14SPAN_ERROR_OUT_OF_KV\x10\x02\x12\x1f\n\x1bSPAN_ERROR_UNKNOWN_SEQUENCE\x10\x03\x12\x1a\n\x16SPAN_ERROR_PREFIX_LOST\x10\x04\x12\x17\n\x13SPAN_ERROR_INTERNAL\x10\x05\x32u\n\x0fPipelineService\x12\x62\n\x11StreamActivations\x12#.tandem.v1.StreamActivationsRequest\x1a$.tandem.v1.StreamActivationsResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tandem/v1/pipeline.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x88\x03\n\x18StreamActivationsRequest\x12\x11\n\tlog_index\x18\x01 \x01(\x04\x12%\n\x05hello\x18\x02 \x01(\x0b\x32\x14.tandem.v1.LinkHelloH\x00\x12\'\n\x04open\x18\x03 \x01(\x0b\x32\x17.tandem.v1.OpenSequenceH\x00\x12\x1f\n\x04step\x18\x04 \x01(\x0b\x32\x0f.tandem.v1.StepH\x00\x12\'\n\x05piece\x18\x05 \x01(\x0b\x32\x16.tandem.v1.TensorPieceH\x00\x12/\n\x08truncate\x18\x06 \x01(\x0b\x32\x1b.tandem.v1.TruncateSequenceH\x00\x12,\n\x0bkeep_prefix\x18\x07 \x01(\x0b\x32\x15.tandem.v1.KeepPrefixH\x00\x12,\n\x0b\x64rop_prefix\x18\x08 \x01(\x0b\x32\x15.tandem.v1.DropPrefixH\x00\x12)\n\x05\x63lose\x18\t \x01(\x0b\x32\x18.tandem.v1.CloseSequenceH\x00\x42\x07\n\x05\x65ntry\"u\n\x19StreamActivationsResponse\x12%\n\x05ready\x18\x01 \x01(\x0b\x32\x14.tandem.v1.LinkReadyH\x00\x12(\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x16.tandem.v1.CreditGrantH\x00\x42\x07\n\x05\x66rame\"j\n\tLinkHello\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x13\n\x0bplan_digest\x18\x05 \x01(\t\"b\n\tLinkReady\x12\x14\n\x0c\x63redit_bytes\x18\x01 \x01(\x04\x12\x17\n\x0fmax_piece_bytes\x18\x02 \x01(\r\x12&\n\tresidents\x18\x03 \x03(\x0b\x32\x13.tandem.v1.Resident\"N\n\x08Resident\x12\x15\n\x0bsequence_id\x18\x01 \x01(\x04H\x00\x12\x13\n\tprefix_id\x18\x02 \x01(\x04H\x00\x12\x0e\n\x06length\x18\x03 \x01(\rB\x06\n\x04held\"\x8d\x01\n\x0cOpenSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x15\n\rgeneration_id\x18\x02 \x01(\t\x12\x11\n\tprefix_id\x18\x03 \x01(\x04\x12\x15\n\rprefix_tokens\x18\x04 \x01(\r\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"\xc4\x01\n\x04Step\x12\x0f\n\x07step_id\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\r\x12\x0f\n\x07segment\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12&\n\x05spans\x18\x05 \x03(\x0b\x32\x17.tandem.v1.SequenceSpan\x12&\n\x07tensors\x18\x06 \x03(\x0b\x32\x15.tandem.v1.TensorSpec\x12(\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x16.tandem.v1.SpanFailure\"_\n\x0cSequenceSpan\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x13\n\x0btoken_count\x18\x03 \x01(\r\x12\x13\n\x0breturn_rows\x18\x04 \x01(\r\"\x84\x01\n\nTensorSpec\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12&\n\tdata_type\x18\x02 \x01(\x0e\x32\x13.tandem.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x12\n\nbyte_count\x18\x04 \x01(\x04\x12\x0f\n\x07is_null\x18\x05 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"J\n\x0bTensorPiece\x12\x0f\n\x07step_id\x18\x01 \x01(\x04\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"k\n\x0bSpanFailure\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12#\n\x05\x65rror\x18\x02 \x01(\x0e\x32\x14.tandem.v1.SpanError\x12\x11\n\tkv_length\x18\x03 \x01(\r\x12\x0f\n\x07message\x18\x04 \x01(\t\"7\n\x10TruncateSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"D\n\nKeepPrefix\x12\x11\n\tprefix_id\x18\x01 \x01(\x04\x12\x13\n\x0bsequence_id\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\"\x1f\n\nDropPrefix\x12\x11\n\tprefix_id\x18\x01 \x01(\x04\"$\n\rCloseSequence\x12\x13\n\x0bsequence_id\x18\x01 \x01(\x04\"\x1c\n\x0b\x43reditGrant\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04*\xb9\x01\n\tSpanError\x12\x1a\n\x16SPAN_ERROR_UNSPECIFIED\x10\x00\x12 \n\x1cSPAN_ERROR_POSITION_MISMATCH\x10\x01\x12\x18\n\x14SPAN_ERROR_OUT_OF_KV\x10\x02\x12\x1f\n\x1bSPAN_ERROR_UNKNOWN_SEQUENCE\x10\x03\x12\x1a\n\x16SPAN_ERROR_PREFIX_LOST\x10\x04\x12\x17\n\x13SPAN_ERROR_INTERNAL\x10\x05\x32u\n\x0fPipelineService\x12\x62\n\x11StreamActivations\x12#.tandem.v1.StreamActivationsRequest\x1a$.tandem.v1.StreamActivationsResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.pipeline_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SPANERROR']._serialized_start=1838
-  _globals['_SPANERROR']._serialized_end=2023
+  _globals['_SPANERROR']._serialized_start=1853
+  _globals['_SPANERROR']._serialized_end=2038
   _globals['_STREAMACTIVATIONSREQUEST']._serialized_start=63
   _globals['_STREAMACTIVATIONSREQUEST']._serialized_end=455
   _globals['_STREAMACTIVATIONSRESPONSE']._serialized_start=457
@@ -50,22 +50,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEP']._serialized_end=1205
   _globals['_SEQUENCESPAN']._serialized_start=1207
   _globals['_SEQUENCESPAN']._serialized_end=1302
-  _globals['_TENSORSPEC']._serialized_start=1304
-  _globals['_TENSORSPEC']._serialized_end=1422
-  _globals['_TENSORPIECE']._serialized_start=1424
-  _globals['_TENSORPIECE']._serialized_end=1498
-  _globals['_SPANFAILURE']._serialized_start=1500
-  _globals['_SPANFAILURE']._serialized_end=1607
-  _globals['_TRUNCATESEQUENCE']._serialized_start=1609
-  _globals['_TRUNCATESEQUENCE']._serialized_end=1664
-  _globals['_KEEPPREFIX']._serialized_start=1666
-  _globals['_KEEPPREFIX']._serialized_end=1734
-  _globals['_DROPPREFIX']._serialized_start=1736
-  _globals['_DROPPREFIX']._serialized_end=1767
-  _globals['_CLOSESEQUENCE']._serialized_start=1769
-  _globals['_CLOSESEQUENCE']._serialized_end=1805
-  _globals['_CREDITGRANT']._serialized_start=1807
-  _globals['_CREDITGRANT']._serialized_end=1835
-  _globals['_PIPELINESERVICE']._serialized_start=2025
-  _globals['_PIPELINESERVICE']._serialized_end=2142
+  _globals['_TENSORSPEC']._serialized_start=1305
+  _globals['_TENSORSPEC']._serialized_end=1437
+  _globals['_TENSORPIECE']._serialized_start=1439
+  _globals['_TENSORPIECE']._serialized_end=1513
+  _globals['_SPANFAILURE']._serialized_start=1515
+  _globals['_SPANFAILURE']._serialized_end=1622
+  _globals['_TRUNCATESEQUENCE']._serialized_start=1624
+  _globals['_TRUNCATESEQUENCE']._serialized_end=1679
+  _globals['_KEEPPREFIX']._serialized_start=1681
+  _globals['_KEEPPREFIX']._serialized_end=1749
+  _globals['_DROPPREFIX']._serialized_start=1751
+  _globals['_DROPPREFIX']._serialized_end=1782
+  _globals['_CLOSESEQUENCE']._serialized_start=1784
+  _globals['_CLOSESEQUENCE']._serialized_end=1820
+  _globals['_CREDITGRANT']._serialized_start=1822
+  _globals['_CREDITGRANT']._serialized_end=1850
+  _globals['_PIPELINESERVICE']._serialized_start=2040
+  _globals['_PIPELINESERVICE']._serialized_end=2157
 # @@protoc_insertion_point(module_scope)

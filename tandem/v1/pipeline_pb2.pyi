@@ -83,7 +83,7 @@ class StreamActivationsRequest(_message.Message):
 
     @_builtins.property
     def step(self) -> Global___Step:
-        """One forward pass: the header; its tensors follow as pieces."""
+        """One forward pass: the header, with its tensors where they are small, else they follow as pieces."""
 
     @_builtins.property
     def piece(self) -> Global___TensorPiece:
@@ -212,7 +212,7 @@ class LinkReady(_message.Message):
     the head always drains it, and what is in flight is bounded by the steps in flight.
     """
     max_piece_bytes: _builtins.int
-    """Largest piece the receiver takes."""
+    """Most bytes of tensors that the receiver takes in one message."""
     @_builtins.property
     def residents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resident]:
         """What the receiver still holds from an earlier epoch of this pipeline."""
@@ -405,14 +405,17 @@ class TensorSpec(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     BYTE_COUNT_FIELD_NUMBER: _builtins.int
     IS_NULL_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
     slot: _builtins.int
     """Its place in the plan's list for this cut."""
     data_type: _types_pb2.DataType.ValueType
     """Element type."""
     byte_count: _builtins.int
-    """Bytes in all; they follow in pieces."""
+    """Bytes in all; they follow in pieces unless they stand below."""
     is_null: _builtins.bool
     """The model passes None here."""
+    data: _builtins.bytes
+    """All of them, where they are few: a decode step is one message then. They need credit as a piece does."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Dimensions."""
@@ -425,10 +428,11 @@ class TensorSpec(_message.Message):
         shape: _abc.Iterable[_builtins.int] | None = ...,
         byte_count: _builtins.int = ...,
         is_null: _builtins.bool = ...,
+        data: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "data_type", b"data_type", "is_null", b"is_null", "shape", b"shape", "slot", b"slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "data", b"data", "data_type", b"data_type", "is_null", b"is_null", "shape", b"shape", "slot", b"slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

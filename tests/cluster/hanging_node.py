@@ -20,7 +20,7 @@ class HangingWorker(Worker):
 
         def hang() -> None:
             go_on.clear()
-            self.submit(go_on.wait, step=True)
+            self.submit(go_on.wait, step=1)
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, hang)

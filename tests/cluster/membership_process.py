@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
@@ -30,8 +31,9 @@ def say(record: dict[str, object]) -> None:
 
 
 async def follow(membership: Membership) -> None:
-    async for topology in membership.watch():
-        say(MessageToDict(topology, preserving_proto_field_name=True))
+    async with aclosing(membership.watch()) as views:
+        async for topology in views:
+            say(MessageToDict(topology, preserving_proto_field_name=True))
 
 
 async def main(options: argparse.Namespace) -> None:

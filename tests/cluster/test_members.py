@@ -145,7 +145,7 @@ def test_of_two_nodes_with_one_id_the_second_is_refused(cluster: Cluster, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("tandem node: ")
+    assert last.startswith("tandem: ")
     assert "in use" in last
     assert "Traceback" not in done.stderr
     assert first.process.poll() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -52,10 +53,10 @@ class Run:
         return str(line)
 
     def command(self, *arguments: str) -> str:
-        """What a command says of this cluster."""
-        (node,) = re.findall(r"tandem status --node (\S+)", self.text)
-        tandem = [sys.executable, "-m", "tandem.cli", *arguments, "--node", node]
-        return subprocess.run(tandem, capture_output=True, text=True, check=True, timeout=60).stdout
+        """What a command says of this cluster, called as the printed one is."""
+        ((tandem, node),) = re.findall(r"^status +(.*) status (--node \S+)$", self.text, re.MULTILINE)
+        command = [*shlex.split(tandem), *arguments, *node.split()]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT).stdout
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tandem import rpc
+from tandem import daemon, rpc
 from tandem.cli import children, main
 from tandem.errors import NotFoundError, UnsupportedModelError
 from tandem.v1 import membership_pb2, membership_pb2_grpc, model_pb2, model_pb2_grpc, types_pb2
@@ -116,7 +116,7 @@ def run_daemon() -> None:
     arguments, _ = parser.parse_known_args()
     if SCRIPT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    children.follow_stdin()
+    daemon.follow_stdin()
     print(f"{arguments.kind} starts", file=sys.stderr, flush=True)
     if arguments.kind == "gateway":
         serve_gateway(arguments)

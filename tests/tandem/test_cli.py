@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tandem import rpc
 from tandem.cli import connect, main, output
 from tandem.cli.application import COMMANDS, make_parser
-from tandem.cli.tools import read_tools
+from tandem.cli.tool_files import read_tools
 from tandem.errors import InvalidRequestError, UnavailableError
 from tandem.settings import GatewaySettings
 from tandem.v1 import membership_pb2, model_pb2, types_pb2
@@ -82,6 +82,9 @@ def test_settings_are_flags_of_the_daemons(capsys: pytest.CaptureFixture[str]) -
         (["up", "--nodes", "0"], "tandem up: argument --nodes: '0' is not a number from 1 to 16"),
         (["up", "--port", "70000"], "tandem up: argument --port: '70000' is not a port"),
         (["plan", "m", "--context", "-4"], "tandem plan: argument --context: "),
+        (["node", "--bogus", "x"], "tandem node: unrecognized arguments: --bogus x (see tandem node --help)"),
+        (["status", "now"], "tandem status: unrecognized arguments: now (see tandem status --help)"),
+        (["--bogus", "status"], "tandem: unrecognized arguments: --bogus (see tandem --help)"),
         (["chat", "--seed", "18446744073709551616"], "tandem chat: argument --seed: "),
     ],
 )
@@ -239,11 +242,31 @@ def test_layers_for_people() -> None:
 def test_the_state_of_a_node_is_said_once() -> None:
     lost = membership_pb2.NODE_STATE_LOST
     reasons = ("", "lost since noon", "no heartbeat for 3 s")
-    assert [output.node_state(membership_pb2.Node(state=lost, state_reason=reason)) for reason in reasons] == [
-        "lost",
-        "lost: since noon",
-        "lost: no heartbeat for 3 s",
+    nodes = [membership_pb2.Node(state=lost, state_reason=reason) for reason in reasons]
+    assert {output.node_state(node) for node in nodes} == {"lost"}
+    assert [output.node_trouble(node, "mini") for node in nodes] == [
+        "",
+        "mini is lost since noon",
+        "mini is lost: no heartbeat for 3 s",
     ]
+
+
+def test_the_command_to_copy_runs_where_it_was_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "my bin"
+    folder.mkdir()
+    (folder / "tandem").write_text("#!/bin/sh\n")
+    (folder / "tandem").chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    for program, command in (
+        (str(folder / "tandem"), f"'{folder}/tandem'"),
+        ("my bin/tandem", "'my bin/tandem'"),
+        ("/somewhere/tandem/cli/__main__.py", f"{shlex.quote(sys.executable)} -m tandem.cli"),
+    ):
+        monkeypatch.setattr(sys, "argv", [program])
+        assert output.own_command() == command
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(sys, "argv", [str(folder / "tandem")])
+    assert output.own_command() == "tandem"
 
 
 def test_nodes_of_one_name_are_told_apart() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ class FakeNode(
     def __init__(self) -> None:
         self.address = ""
         self.asked: list[Any] = []
+        self.version = 7
+        self.states = {"mini": membership_pb2.NODE_STATE_ALIVE, "studio": membership_pb2.NODE_STATE_STUCK}
+        self.reasons: dict[str, str] = {}
         self.pipelines = [pipeline()]
         self.answers: list[list[generation_pb2.GenerationEvent]] = []
 
@@ -63,14 +67,15 @@ class FakeNode(
                 node_id=f"{name}-id",
                 name=name,
                 state=state,
+                state_reason=self.reasons.get(name, ""),
                 endpoints=[types_pb2.Endpoint(host="127.0.0.1", port=port)],
                 capabilities=membership_pb2.NodeCapabilities(
                     memory_bytes=12_000_000_000, free_memory_bytes=950_000_000, device="CPU"
                 ),
             )
-            for name, state in (("mini", membership_pb2.NODE_STATE_ALIVE), ("studio", membership_pb2.NODE_STATE_STUCK))
+            for name, state in self.states.items()
         ]
-        return membership_pb2.Topology(version=7, nodes=nodes, pipelines=self.pipelines)
+        return membership_pb2.Topology(version=self.version, nodes=nodes, pipelines=self.pipelines)
 
     async def GetTopology(self, request: Any, context: Any) -> membership_pb2.GetTopologyResponse:
         return membership_pb2.GetTopologyResponse(topology=self.topology())
@@ -78,12 +83,14 @@ class FakeNode(
     async def WatchTopology(self, request: Any, context: Any) -> AsyncIterator[membership_pb2.WatchTopologyResponse]:
         for state in (membership_pb2.PIPELINE_STATE_LOADING, membership_pb2.PIPELINE_STATE_READY):
             self.pipelines = [pipeline(state=state)]
-            yield membership_pb2.WatchTopologyResponse(topology=self.topology())
+            for _ in range(3):
+                self.version += 1
+                yield membership_pb2.WatchTopologyResponse(topology=self.topology())
 
     async def ListModels(self, request: Any, context: Any) -> model_pb2.ListModelsResponse:
         loaded = model_pb2.ModelEntry(
             model=types_pb2.ModelRef(model_id="demo"),
-            pipeline=pipeline(),
+            pipeline=self.pipelines[0],
             on_disk_node_ids=["mini-id", "studio-id"],
             context_tokens=16384,
             served_names=["demo-a", "demo-b"],
@@ -176,8 +183,21 @@ async def test_status_without_a_model_says_what_to_do(tandem: Callable[..., Any]
 
 async def test_status_names_why_a_model_does_not_serve(tandem: Callable[..., Any], node: FakeNode) -> None:
     node.pipelines = [pipeline(state=membership_pb2.PIPELINE_STATE_DEGRADED, reason="studio is lost")]
+    node.reasons = {"studio": "none of 3 steps finished in 9 s " * 10}
     _, out, _ = await tandem("status")
-    assert "degraded: studio is lost" in out
+    lines = out.splitlines()
+    assert lines[-1] == "demo is degraded: studio is lost"
+    assert lines[3] == f"studio is stuck: {node.reasons['studio']}"
+    assert max(len(line) for line in lines if line not in (lines[3], lines[-1])) < 120
+    _, out, _ = await tandem("models")
+    assert out.splitlines()[-1] == "demo is degraded: studio is lost"
+
+
+async def test_status_says_nothing_of_what_a_lost_node_holds(tandem: Callable[..., Any], node: FakeNode) -> None:
+    node.states["studio"] = membership_pb2.NODE_STATE_LOST
+    _, out, _ = await tandem("status")
+    assert out.splitlines()[1].split()[-4:] == ["layers", "0-2,", "output", "head"]
+    assert out.splitlines()[2].split() == ["studio", "studio-i", node.address, "lost", "-", "CPU", "-"]
 
 
 async def test_status_as_json_is_the_topology(tandem: Callable[..., Any], node: FakeNode) -> None:
@@ -191,7 +211,7 @@ async def test_status_is_watched_until_the_node_ends_it(tandem: Callable[..., An
     states = [json.loads(line)["pipelines"][0]["state"] for line in out.splitlines()]
     assert (code, states) == (0, ["PIPELINE_STATE_LOADING", "PIPELINE_STATE_READY"])
     _, out, _ = await tandem("status", "--watch")
-    assert [word for word in ("loading", "ready") if word in out] == ["loading", "ready"]
+    assert re.findall(r"  (loading|ready)  ", out) == ["loading", "ready"]
 
 
 async def test_models(tandem: Callable[..., Any]) -> None:
@@ -321,6 +341,17 @@ async def test_chat_takes_the_only_model_and_reads_a_pipe(
     monkeypatch.setattr("sys.stdin", io.StringIO("Weather?"))
     assert await tandem("chat", "--temperature", "0", "--max-tokens", "9") == (0, "It is sunny.\n", "")
     assert (node.asked[0].model, node.asked[0].sampling.temperature, node.asked[0].max_tokens) == ("demo-a", 0.0, 9)
+
+
+async def test_the_environment_names_the_model_to_talk_to(
+    tandem: Callable[..., Any], node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANDEM_MODEL", "demo-b")
+    node.answers = [SPEAKING, SPEAKING]
+    assert (await tandem("chat", "-m", "hi"))[0] == 0
+    assert (await tandem("chat", "demo-a", "-m", "hi"))[0] == 0
+    assert [request.model for request in node.asked] == ["demo-b", "demo-a"]
+    assert (await tandem("status"))[0] == 0
 
 
 async def test_a_conversation_goes_on_with_results_and_past_a_failure(

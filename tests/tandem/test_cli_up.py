@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tandem.cli.application import make_parser
 
 DAEMONS = Path(__file__).with_name("scripted_daemons.py")
 
@@ -86,6 +89,7 @@ def test_it_says_what_is_up_and_ends_without_a_trace(up: Callable[..., Up]) -> N
     run = up()
     text = run.wait_until_up()
     assert re.search(r"tandem-demo serves as demo-a\n", text)
+    assert re.search(r"^status   .*tandem\.cli status --node 127\.0\.0\.1:\d+$", text, re.M)
     assert re.search(r"node-1 +127\.0\.0\.1:\d+ +layer 0\nnode-2 +127\.0\.0\.1:\d+ +layer 1\n", text)
     (port,) = re.findall(
         r"^curl -s http://127\.0\.0\.1:(\d+)/v1/chat/completions .*\"demo-a\".*get_weather", text, re.M
@@ -139,13 +143,19 @@ def test_a_daemon_that_dies_at_the_start_is_told_with_its_last_lines(up: Callabl
 
 def test_a_daemon_that_dies_later_is_told_and_the_others_go_on(up: Callable[..., Up]) -> None:
     run = up()
-    run.wait_until_up()
+    text = run.wait_until_up()
     victims = [daemon for daemon in run.daemons if "--name=node-2" in daemon.cmdline()]
     victims[0].kill()
     deadline = time.monotonic() + 30
     while "the others go on" not in run.said() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert "node-2 | node starts\ntandem: node-2 was killed by SIGKILL; " in run.said()
+    (again,) = re.findall(r"^\S.* node --name=node-2 .*$", run.said(), re.M)
+    addresses = dict(re.findall(r"^(node-\d) +(\S+) ", text, re.M))
+    assert f"--listen={addresses['node-2']} --peer={addresses['node-1']}" in again
+    program, *flags = shlex.split(again)
+    assert Path(program).exists()
+    assert make_parser().parse_args(flags[flags.index("node") :]).run
     assert run.process.poll() is None
     assert sum(daemon.is_running() for daemon in run.daemons if daemon not in victims) == 2
     assert run.end() == 0
@@ -156,6 +166,16 @@ def test_without_its_gateway_it_ends(up: Callable[..., Up]) -> None:
     run.wait_until_up()
     next(daemon for daemon in run.daemons if "gateway" in daemon.cmdline()).kill()
     assert run.process.wait(30) == 1
+    assert run.said().splitlines()[-1] == "tandem: without the gateway nobody can be answered: everything ends"
+    assert run.nothing_is_left()
+
+
+def test_without_any_node_it_ends(up: Callable[..., Up]) -> None:
+    run = up("", "--nodes", "1")
+    run.wait_until_up()
+    next(daemon for daemon in run.daemons if "node" in daemon.cmdline()).kill()
+    assert run.process.wait(30) == 1
+    assert run.said().splitlines()[-1] == "tandem: no node is left: everything ends"
     assert run.nothing_is_left()
 
 

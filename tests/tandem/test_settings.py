@@ -145,6 +145,7 @@ def test_a_wrong_file_is_named_with_its_key(folders: tuple[Path, Path], text: st
 
 
 def test_a_wrong_variable_is_named() -> None:
+    assert load_settings(NodeSettings, environ={"TANDEM_MODEL": "what the examples ask for"}, folders=())
     with pytest.raises(SettingsError, match=r"'TANDEM_CLSTER' in the environment: did you mean 'TANDEM_CLUSTER'"):
         load_settings(NodeSettings, environ={"TANDEM_CLSTER": "x"}, folders=())
     with pytest.raises(SettingsError, match="TANDEM_MDNS: 'perhaps'"):

@@ -34,6 +34,7 @@ TIMING = Timing(
     retry_cap=0.3,
     stalled=0.7,
     interfaces=0.2,
+    settle=1.0,
 )
 
 

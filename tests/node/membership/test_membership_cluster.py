@@ -417,9 +417,9 @@ async def test_who_was_cut_off_does_not_fence_the_others(start: Any, until: Any)
     members = (a, b, c)
     await until(lambda: all(member.alive() == ALL for member in members))
     alone = FencedError("c was declared lost", Topology(nodes=[a.membership.node(a.node_id)]))
-    c.membership.fenced(a.node_id, alone, c.identity.incarnation - 1)
+    c.membership._member.fenced(a.node_id, alone, c.identity.incarnation - 1)
     assert c.seen()["a"] == NODE_STATE_ALIVE
-    c.membership.fenced(a.node_id, alone, c.identity.incarnation)
+    c.membership._member.fenced(a.node_id, alone, c.identity.incarnation)
     assert c.seen()["a"] == NODE_STATE_LOST
     assert "cut off" in c.state_reason("a")
     await until(lambda: a.fenced and all(member.alive() == ALL for member in members), "a yields")
@@ -436,8 +436,8 @@ async def test_who_is_refused_for_long_yields_in_the_end(
     await until(lambda: all(member.alive() == ALL for member in (a, b, c)))
     before = c.identity.incarnation
     alone = FencedError("c was declared lost", Topology(nodes=[a.membership.node(a.node_id)]))
-    monkeypatch.setattr(c.membership, "_timing", Timing(stubborn=0.0))
-    c.membership.fenced(a.node_id, alone, before)
+    monkeypatch.setattr(c.membership._member, "_timing", Timing(stubborn=0.0))
+    c.membership._member.fenced(a.node_id, alone, before)
     assert c.fenced == ["c was declared lost"]
     assert c.identity.incarnation > before
     await until(lambda: all(member.alive() == ALL for member in (a, b, c)), "all met again")

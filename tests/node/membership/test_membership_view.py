@@ -170,6 +170,37 @@ def test_beats_without_progress_are_stuck_and_progress_ends_it(view: View, fake_
     assert view.nodes()[0].state_reason == ""
 
 
+def test_a_long_step_within_its_own_time_is_not_stuck(view: View, fake_time: Any) -> None:
+    """As a prefill step of many tokens on a slow machine; one that overruns its time is stuck all the same."""
+    view.admit(node())
+    long = HeartbeatRequest(node=node(), completed_steps=5, pending_steps=3, step_seconds=30)
+    view.hear(long)
+    for _ in range(29):
+        fake_time.now += 1
+        view.hear(long)
+        assert state(view) == NODE_STATE_ALIVE
+    fake_time.now += 1
+    view.hear(long)
+    assert state(view) == NODE_STATE_STUCK
+    assert view.nodes()[0].state_reason == "3 forward passes pending and none finished for 30 s"
+    view.hear(beat(node(), completed=6, pending=2))
+    assert state(view) == NODE_STATE_ALIVE
+    fake_time.now += TIMING.stuck
+    view.hear(beat(node(), completed=6, pending=2))
+    assert state(view) == NODE_STATE_STUCK
+    assert TIMING.stuck + TIMING.beat < 5
+
+
+def test_a_late_goodbye_does_not_remove_who_is_back(view: View) -> None:
+    view.admit(node(incarnation=2))
+    assert not view.remove("id-b", 1)
+    assert not view.remove("id-b", 0)
+    assert view.live("id-b")
+    assert not view.departed("id-b")
+    assert view.remove("id-b", 3)
+    assert view.departed("id-b")
+
+
 def test_what_a_node_says_of_itself_counts(view: View) -> None:
     view.admit(node())
     view.hear(beat(node(state=NODE_STATE_DRAINING, state_reason="stopping")))
@@ -180,8 +211,8 @@ def test_what_a_node_says_of_itself_counts(view: View) -> None:
 
 def test_who_leaves_is_gone_and_its_absence_is_remembered(view: View, fake_time: Any) -> None:
     view.admit(node())
-    assert view.remove("id-b")
-    assert not view.remove("id-b")
+    assert view.remove("id-b", 1)
+    assert not view.remove("id-b", 1)
     assert view.nodes() == []
     assert view.departed("id-b")
     assert not view.hear(beat(node()))
@@ -243,7 +274,7 @@ def test_a_lost_incarnation_never_comes_back(moves: list[tuple[str, str, int, fl
             case "refused":
                 view.unreachable(who.node_id, "refused")
             case "leave":
-                view.remove(who.node_id)
+                view.remove(who.node_id, incarnation)
         now[0] += pause
         view.tick()
         nodes = view.nodes()
