@@ -1,31 +1,23 @@
-"""``python -m gateway``: a gateway with the settings of the environment, the files and these flags."""
+"""``python -m gateway``: what ``tandem gateway`` does, by another way in."""
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
 
-from gateway.server import run
-from tandem.errors import TandemError
-from tandem.settings import GatewaySettings, add_flags, given_flags, load_settings
-from tandem.version import __version__
+from tandem import daemon
+from tandem.settings import GatewaySettings
+
+
+def serve(settings: GatewaySettings) -> None:
+    """Runs the gateway until it is told to end; see ``gateway.server.run``, imported once the settings are right."""
+    from gateway.server import run
+
+    run(settings)
 
 
 def main() -> int:
-    """Serves until told to stop; 2 for settings that do not fit, with one line that says why."""
-    parser = argparse.ArgumentParser(prog="python -m gateway", description="Serves a Tandem cluster over HTTP.")
-    parser.add_argument("--version", action="version", version=__version__)
-    add_flags(parser, GatewaySettings)
-    arguments = parser.parse_args()
-    try:
-        settings = load_settings(GatewaySettings, given_flags(arguments, GatewaySettings))
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        run(settings)
-    except TandemError as error:
-        sys.stderr.write(f"gateway: {error.message}\n")
-        return 2
-    return 0
+    """Runs the gateway with the settings of the command line, the environment and the files; the exit code."""
+    return daemon.main("gateway", GatewaySettings, serve)
 
 
 if __name__ == "__main__":

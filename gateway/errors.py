@@ -96,6 +96,11 @@ def _kind_of_unknown(failed: generation_pb2.Failed) -> type[errors.TandemError]:
     return errors.InvalidRequestError if failed.param else errors.TandemError
 
 
+def shorten(text: str, most: int = 200) -> str:
+    """A text of the client's for a message: its beginning, with an ellipsis where there is more."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def _retry(seconds: int) -> dict[str, str]:
     return {"retry-after": str(seconds)} if seconds > 0 else {"x-should-retry": "false"}
 

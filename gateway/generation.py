@@ -26,7 +26,7 @@ class Cluster(Protocol):
     async def route(self, model: str) -> Route:
         """The head that serves a model, loading it first if it lies on disk."""
 
-    async def open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
+    async def open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation | PromptCount:
         """Starts a generation; returns when the head has accepted it."""
 
 
@@ -62,6 +62,11 @@ class Generation:
             if event.HasField("failed"):
                 raise from_failed(event.failed)
         self._first = message.events
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the head said when it accepted: what of the request it will not hold."""
+        return [warning for event in self._first for warning in event.accepted.warnings]
 
     async def run(self, number: int, feed: Feed, write: Write) -> None:
         """Feeds all events, message by message, and writes what that gives, once per message.
@@ -108,6 +113,34 @@ class Generation:
             self._call.cancel()
 
 
+class PromptCount:
+    """A generation of no tokens, with the methods of ``Generation``: the head counts the prompt's, and it is over."""
+
+    def __init__(self, channel: aio.Channel, request: generation_pb2.GenerateRequest, limits: Limits) -> None:
+        self._call = generation_pb2_grpc.GenerationServiceStub(channel).CountTokens(
+            generation_pb2.CountTokensRequest(request=request), timeout=limits.accept
+        )
+        self._prompt_tokens = 0
+        self.warnings: list[str] = []
+
+    async def accepted(self) -> None:
+        """Waits for the count. Raises ``aio.AioRpcError`` for a refusal and for a call that never reached the head."""
+        self._prompt_tokens = (await self._call).prompt_tokens
+
+    async def run(self, number: int, feed: Feed, write: Write) -> None:
+        """Feeds the end, which the limit on tokens has brought, and writes what that gives."""
+        end = generation_pb2.Finished(
+            reason=generation_pb2.FINISH_REASON_LENGTH, prompt_tokens=self._prompt_tokens, completion_tokens=0
+        )
+        text = feed(number, [generation_pb2.GenerationEvent(finished=end)])
+        if text:
+            await write(text)
+
+    def close(self) -> None:
+        """Cancels the call unless it has ended."""
+        self._call.cancel()
+
+
 class Answer:
     """The generations behind one HTTP request: opened together, read side by side, closed together."""
 
@@ -115,7 +148,7 @@ class Answer:
         self._cluster = cluster
         self._model = model
         self._requests = requests
-        self._generations: list[Generation] = []
+        self._generations: list[Generation | PromptCount] = []
         self.route: Route | None = None
 
     async def open(self) -> None:
@@ -126,7 +159,10 @@ class Answer:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._open_one(self.route, request)) for request in self._requests]
+                tasks = []
+                for request in self._requests:
+                    tasks.append(group.create_task(self._open_one(self.route, request)))
+                    await asyncio.sleep(0)  # sending a long prompt takes a while: others have their turn in between
         except* (TandemError, ConnectionError) as errors:
             raise first_of(errors) from None
         self._generations = [task.result() for task in tasks]
@@ -143,12 +179,17 @@ class Answer:
         except* (TandemError, ConnectionError) as errors:
             raise first_of(errors) from None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What of the request is not held, each thing once; known as soon as the head has accepted."""
+        return list(dict.fromkeys(warning for generation in self._generations for warning in generation.warnings))
+
     def close(self) -> None:
         """Ends what still runs."""
         for generation in self._generations:
             generation.close()
 
-    async def _open_one(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
+    async def _open_one(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation | PromptCount:
         generation = await self._cluster.open(route, request)
         self._generations.append(generation)
         return generation

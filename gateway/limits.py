@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from gateway.openai.features import Features
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -29,4 +27,3 @@ class Limits:
     """Time that running requests have when the gateway stops."""
     choices: int = 64
     """Generations that one request may ask for, over all its prompts."""
-    features: Features = field(default_factory=Features)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import signal
 import time
@@ -15,15 +14,15 @@ from aiohttp import web
 from gateway.auth import ApiKeys
 from gateway.cluster.client import ClusterClient
 from gateway.cluster.watcher import Browse
-from gateway.handlers.answering import CLUSTER, LIMITS
+from gateway.connection import Runner
+from gateway.handlers.answering import CLUSTER, KEYS, LIMITS
 from gateway.handlers.chat import chat_completions
 from gateway.handlers.completions import completions
 from gateway.handlers.models import STARTED, get_model, list_models
 from gateway.handlers.pages import health, page
 from gateway.limits import Limits
 from gateway.middleware import add_headers, identify, require_key, shape_errors
-from tandem import discovery, rpc
-from tandem.errors import ConflictError, SettingsError
+from tandem import daemon, discovery, rpc
 from tandem.settings import GatewaySettings, join_address, split_address
 
 logger = logging.getLogger(__name__)
@@ -33,10 +32,11 @@ DEFAULT_LIMITS: Final = Limits()
 
 def make_app(settings: GatewaySettings, cluster: ClusterClient, limits: Limits = DEFAULT_LIMITS) -> web.Application:
     """The application over a cluster that the caller keeps entered."""
-    keys = require_key(ApiKeys(settings.api_keys))
-    app = web.Application(client_max_size=limits.body_bytes, middlewares=[identify, shape_errors, keys])
+    keys = ApiKeys(settings.api_keys)
+    app = web.Application(client_max_size=limits.body_bytes, middlewares=[identify, shape_errors, require_key(keys)])
     app[CLUSTER] = cluster
     app[LIMITS] = limits
+    app[KEYS] = keys
     app[STARTED] = int(time.time())
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/", page)
@@ -62,18 +62,15 @@ async def serve(
     """
     host, port = split_address(settings.listen)
     async with ClusterClient(settings, limits, browse) as cluster:
-        runner = web.AppRunner(
-            make_app(settings, cluster, limits),
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=limits.shutdown,
+        runner = Runner(
+            make_app(settings, cluster, limits), handler_cancellation=True, shutdown_timeout=limits.shutdown
         )
         await runner.setup()
         try:
             try:
                 await web.TCPSite(runner, host, port).start()
             except OSError as error:
-                raise _listen_error(settings.listen, error) from None
+                raise daemon.listen_error(settings.listen, error) from None
             bound = runner.addresses[0][1]
             address = f"http://{join_address(host, bound)}"
             logger.info("gateway listens on %s", address)
@@ -84,15 +81,18 @@ async def serve(
             await runner.cleanup()
 
 
-def run(settings: GatewaySettings, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM, on an event loop of its own. Raises what ``serve`` raises."""
+def run(settings: GatewaySettings) -> None:
+    """Serves until SIGINT or SIGTERM, on an event loop of its own; says on stdout when it listens, and where.
+
+    Raises what ``serve`` raises.
+    """
     rpc.tune_process()
-    rpc.run(_serve_until_signalled(settings, ready))
+    rpc.run(_serve_until_signalled(settings))
 
 
-async def _serve_until_signalled(settings: GatewaySettings, ready: Callable[[str], None] | None) -> None:
+async def _serve_until_signalled(settings: GatewaySettings) -> None:
     loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(serve(settings, ready=ready))
+    serving = asyncio.ensure_future(serve(settings, ready=_say_ready))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, serving.cancel)
     try:
@@ -101,7 +101,5 @@ async def _serve_until_signalled(settings: GatewaySettings, ready: Callable[[str
         logger.info("gateway stops")
 
 
-def _listen_error(address: str, error: OSError) -> ConflictError | SettingsError:
-    if error.errno == errno.EADDRINUSE:
-        return ConflictError(f"{address} is in use: another process listens there")
-    return SettingsError(f"listen: cannot listen on {address}: {error.strerror or error}")
+def _say_ready(base: str) -> None:
+    daemon.say_ready(f"gateway listen={base.removeprefix('http://')}")

@@ -14,8 +14,8 @@ from gateway.cluster.heads import HeadChannels
 from gateway.cluster.loader import ModelLoader, names_of
 from gateway.cluster.view import Route, describe, head_of, is_ready, pipelines_of
 from gateway.cluster.watcher import Browse, TopologyWatcher
-from gateway.errors import from_call, is_transport
-from gateway.generation import Generation
+from gateway.errors import from_call, is_transport, shorten
+from gateway.generation import Generation, PromptCount
 from gateway.limits import Limits
 from tandem.errors import NotFoundError, TandemError, UnavailableError
 from tandem.settings import GatewaySettings
@@ -88,7 +88,7 @@ class ClusterClient:
             raise _not_ready(pipelines[0] if pipelines else None, model)
         return self._route_to(random.choice(ready))
 
-    async def open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation:
+    async def open(self, route: Route, request: generation_pb2.GenerateRequest) -> Generation | PromptCount:
         """Starts a generation on the route's head; returns when the head has accepted it.
 
         A connection that turns out to be broken is made anew once. Cancellation ends the call.
@@ -146,8 +146,9 @@ class ClusterClient:
                 return []
         return reasons
 
-    async def _start(self, channel: aio.Channel, request: generation_pb2.GenerateRequest) -> Generation:
-        generation = Generation(channel, request, self._limits)
+    async def _start(self, channel: aio.Channel, request: generation_pb2.GenerateRequest) -> Generation | PromptCount:
+        no_tokens = request.HasField("max_tokens") and not request.max_tokens
+        generation = (PromptCount if no_tokens else Generation)(channel, request, self._limits)
         try:
             await generation.accepted()
         except BaseException:
@@ -188,7 +189,7 @@ class ClusterClient:
 
     async def _unknown(self, model: str) -> NotFoundError:
         names = ", ".join(item.name for item in await self.models()) or "none"
-        return NotFoundError(f"The model '{model[:200]}' does not exist. There is: {names}.", code="model_not_found")
+        return NotFoundError(f"The model '{shorten(model)}' does not exist. There is: {names}.", code="model_not_found")
 
 
 def _not_ready(pipeline: membership_pb2.Pipeline | None, model: str) -> UnavailableError:

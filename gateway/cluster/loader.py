@@ -114,9 +114,8 @@ def names_of(entry: model_pb2.ModelEntry) -> list[str]:
 
 
 def _load_error(entry: model_pb2.ModelEntry, error: TandemError) -> TandemError:
-    """Memory that is short stays short, so that no retry is invited."""
+    """Memory and disks that are short stay short, so that no retry is invited."""
     if isinstance(error, OverloadedError):
-        return UnavailableError(
-            f"{entry.model.model_id} does not fit: {error.message}", code="insufficient_memory", retry_after=0
-        )
+        code = "insufficient_storage" if error.code == "insufficient_storage" else "insufficient_memory"
+        return UnavailableError(f"{entry.model.model_id} does not fit: {error.message}", code=code, retry_after=0)
     return error

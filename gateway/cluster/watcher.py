@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Final
 
 from grpc import aio
@@ -17,7 +18,7 @@ from tandem.v1 import membership_pb2, membership_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-Browse = Callable[[str], AsyncIterator[Found]]
+Browse = Callable[[str], AsyncGenerator[Found]]
 """Yields the nodes of a cluster as they announce themselves, without end."""
 
 _FIRST_PAUSE: Final = 0.2
@@ -56,14 +57,15 @@ class TopologyWatcher:
 
     async def follow_announcements(self, browse: Browse, cluster: str) -> None:
         """Adds what is announced to the nodes that may be asked; of very many, the latest."""
-        async for found in browse(cluster):
-            addresses = tuple(join_address(host, found.port) for host in found.addresses)
-            logger.debug("%s announces itself at %s", found.node_id, ", ".join(addresses))
-            self._found.pop(found.node_id, None)
-            self._found[found.node_id] = addresses
-            if len(self._found) > _MAX_FOUND:
-                del self._found[next(iter(self._found))]
-            self._notify()
+        async with aclosing(browse(cluster)) as announcements:
+            async for found in announcements:
+                addresses = tuple(join_address(host, found.port) for host in found.addresses)
+                logger.debug("%s announces itself at %s", found.node_id, ", ".join(addresses))
+                self._found.pop(found.node_id, None)
+                self._found[found.node_id] = addresses
+                if len(self._found) > _MAX_FOUND:
+                    del self._found[next(iter(self._found))]
+                self._notify()
 
     async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Waits for a change that makes ``condition`` true; False when the time is over."""

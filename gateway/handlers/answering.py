@@ -7,10 +7,11 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from gateway.auth import ApiKeys
 from gateway.cluster.client import ClusterClient
 from gateway.errors import problem_of
 from gateway.generation import Answer, Events
@@ -24,6 +25,18 @@ logger = logging.getLogger(__name__)
 
 CLUSTER: Final = web.AppKey("cluster", ClusterClient)
 LIMITS: Final = web.AppKey("limits", Limits)
+KEYS: Final = web.AppKey("keys", ApiKeys)
+INLINE_BYTES: Final = 64 * 1024
+"""A body up to this size is read on the event loop, which takes a few milliseconds; a larger one in a thread."""
+
+_READABLE_ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+"""What aiohttp unpacks; the last two only where they are installed: elsewhere it has refused the request itself."""
+
+WARNING: Final = "x-tandem-warning"
+"""Header of an answer that does not hold all that its request asked for."""
+_LONGEST_WARNING: Final = 2000
+
+R = TypeVar("R")
 
 
 def make_id(prefix: str) -> str:
@@ -31,13 +44,20 @@ def make_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The whole body. One that is too large, broken or too slow is answered with a 4xx."""
+async def read_request(request: web.Request, read: Callable[[bytes], R]) -> R:
+    """What ``read``, a pure function, makes of the whole body; raises what it raises.
+
+    A body that is too large, broken, too slow or packed in an unknown way is answered with a 4xx. Cancellation leaves
+    a reading thread to end by itself, in a second or two.
+    """
+    if request.headers.get("Content-Encoding", "").lower() not in _READABLE_ENCODINGS:
+        raise web.HTTPUnsupportedMediaType
     try:
         async with asyncio.timeout(request.app[LIMITS].upload):
-            return await request.read()
+            body = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason="The request's body did not arrive in time.") from None
+    return read(body) if len(body) <= INLINE_BYTES else await asyncio.to_thread(read, body)
 
 
 def json_response(value: Any) -> web.Response:
@@ -62,6 +82,7 @@ async def stream_answer(
             opening.result()
         writer = make_writer(answer.route.fingerprint() if opening.done() and answer.route is not None else None)
         stream = EventStream(request, writer.heartbeat, limits.heartbeat)
+        _warn(request, answer, stream.response)
         try:
             async with stream:
                 await stream.write(writer.opening())
@@ -96,7 +117,11 @@ async def _stream(
 
 
 async def plain_answer(
-    answer: Answer, head: AnswerHead, feed: Callable[[int, Events], None], to_json: Callable[[AnswerHead], Any]
+    request: web.Request,
+    answer: Answer,
+    head: AnswerHead,
+    feed: Callable[[int, Events], None],
+    to_json: Callable[[AnswerHead], Any],
 ) -> web.Response:
     """Waits for the whole answer, fed event by event to ``feed``, and sends what ``to_json`` makes of it."""
 
@@ -108,9 +133,21 @@ async def plain_answer(
         await answer.open()
         await answer.run(collect, _write_nothing)
         fingerprint = answer.route.fingerprint() if answer.route is not None else None
-        return json_response(to_json(head.with_fingerprint(fingerprint)))
+        response = json_response(to_json(head.with_fingerprint(fingerprint)))
+        _warn(request, answer, response)
+        return response
     finally:
         answer.close()
+
+
+def _warn(request: web.Request, answer: Answer, response: web.StreamResponse) -> None:
+    """Says in a header, and in the log, what of the request is not held; nothing once the headers are sent."""
+    if not answer.warnings:
+        return
+    text = "; ".join(answer.warnings)
+    logger.info("request %s: %s", request[REQUEST_ID], text)
+    printable = "".join(char if " " <= char <= "~" else "?" for char in text)
+    response.headers[WARNING] = printable[:_LONGEST_WARNING]
 
 
 async def _write_nothing(_text: str) -> None:

@@ -21,7 +21,7 @@ class ChatMessage:
         self.reason: str | None = None
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: list[tuple[str, str, list[str]]] = []
+        self._calls: list[tuple[Delta, list[str]]] = []
 
     def add(self, delta: Delta) -> None:
         """Takes the next delta."""
@@ -31,9 +31,9 @@ class ChatMessage:
             case "reasoning":
                 self._reasoning.append(delta.text)
             case "call":
-                self._calls.append((delta.call_id, delta.text, []))
+                self._calls.append((delta, []))
             case "arguments":
-                self._calls[-1][2].append(delta.text)
+                self._calls[-1][1].append(delta.text)
             case "finish":
                 self.reason = delta.text
 
@@ -47,10 +47,7 @@ class ChatMessage:
         }
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
-        calls = [
-            {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces)}}
-            for call_id, name, pieces in self._calls
-        ]
+        calls = [_call(opened, "".join(pieces)) for opened, pieces in self._calls]
         if calls and legacy:
             message["function_call"] = calls[0]["function"]
         elif calls:
@@ -58,13 +55,28 @@ class ChatMessage:
         return message
 
 
+def _call(opened: Delta, text: str) -> dict[str, Any]:
+    if opened.custom:
+        return {"id": opened.call_id, "type": "custom", "custom": {"name": opened.text, "input": text}}
+    return {"id": opened.call_id, "type": "function", "function": {"name": opened.text, "arguments": text}}
+
+
 class ChatAnswer:
     """Collects the generations of a plain chat answer."""
 
-    def __init__(self, choices: int, *, top_logprobs: int | None = None, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        choices: int,
+        *,
+        top_logprobs: int | None = None,
+        legacy: bool = False,
+        custom: frozenset[str] = frozenset(),
+    ) -> None:
         self._legacy = legacy
         self._with_logprobs = top_logprobs is not None
-        self._choices = [Choice(index, top_logprobs=top_logprobs, legacy=legacy) for index in range(choices)]
+        self._choices = [
+            Choice(index, top_logprobs=top_logprobs, legacy=legacy, custom=custom) for index in range(choices)
+        ]
         self._messages = [ChatMessage() for _ in range(choices)]
         self._reports: list[list[TokenReport]] = [[] for _ in range(choices)]
 

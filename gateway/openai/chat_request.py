@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.openai.features import Features
+from gateway.errors import shorten
 from gateway.openai.fields import Fields, invalid, unsupported, wrong_type
 from gateway.openai.json_body import parse_object
 from gateway.openai.messages import read_conversation
@@ -37,6 +37,8 @@ class ChatRequest:
     choices: int
     streaming: Streaming
     legacy_functions: bool
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the tools whose calls are answered as custom calls."""
 
     @property
     def logprobs(self) -> bool:
@@ -56,7 +58,7 @@ class ChatRequest:
         return found
 
 
-def read_chat_request(body: bytes, features: Features) -> ChatRequest:
+def read_chat_request(body: bytes) -> ChatRequest:
     """Reads a request's body; ``InvalidRequestError`` names the first thing that is wrong or not served."""
     value, raw = parse_object(body)
     fields = Fields(value)
@@ -65,7 +67,7 @@ def read_chat_request(body: bytes, features: Features) -> ChatRequest:
     _check_modalities(fields)
     sampling = read_sampling(fields)
     _read_logprobs(fields, sampling)
-    tool_use = read_tool_use(fields, raw, features)
+    tool_use = read_tool_use(fields, raw)
     generate = generation_pb2.GenerateRequest(
         model=model,
         conversation=read_conversation(fields),
@@ -73,7 +75,7 @@ def read_chat_request(body: bytes, features: Features) -> ChatRequest:
         tool_choice=tool_use.choice,
         sampling=sampling,
         stop=read_stops(fields),
-        response_format=read_response_format(fields, raw, features),
+        response_format=read_response_format(fields, raw),
         template_kwargs_json=_read_template_kwargs(fields),
         ignore_eos=fields.boolean("ignore_eos") or False,
     )
@@ -82,7 +84,7 @@ def read_chat_request(body: bytes, features: Features) -> ChatRequest:
     max_tokens = read_max_tokens(fields, "max_completion_tokens", "max_tokens")
     if max_tokens is not None:
         generate.max_tokens = max_tokens
-    return ChatRequest(model, generate, read_choices(fields), read_streaming(fields), tool_use.legacy)
+    return ChatRequest(model, generate, read_choices(fields), read_streaming(fields), tool_use.legacy, tool_use.custom)
 
 
 def _check_modalities(fields: Fields) -> None:
@@ -90,7 +92,7 @@ def _check_modalities(fields: Fields) -> None:
         if not isinstance(value, str):
             raise wrong_type(f"modalities[{index}]", "a string", value)
         if value != "text":
-            raise unsupported("modalities", f"'{value[:40]}' is not supported: models here answer in text.")
+            raise unsupported("modalities", f"'{shorten(value, 40)}' is not supported: models here answer in text.")
 
 
 def _read_logprobs(fields: Fields, sampling: generation_pb2.SamplingParams) -> None:

@@ -26,12 +26,15 @@ class ChatStream:
         include_usage: bool = False,
         top_logprobs: int | None = None,
         legacy: bool = False,
+        custom: frozenset[str] = frozenset(),
     ) -> None:
         self._head = head
         self._include_usage = include_usage
         self._with_logprobs = top_logprobs is not None
         self._legacy = legacy
-        self._choices = [Choice(index, top_logprobs=top_logprobs, legacy=legacy) for index in range(choices)]
+        self._choices = [
+            Choice(index, top_logprobs=top_logprobs, legacy=legacy, custom=custom) for index in range(choices)
+        ]
         before, after = head.split(KIND, show_usage=include_usage)
         self._starts = [f'{before}[{{"index":{index},"delta":{{' for index in range(choices)]
         """Ends where the members of a delta begin."""
@@ -84,8 +87,7 @@ class ChatStream:
     def _chunk(self, index: int, members: str, reason: str = "null", reports: Sequence[TokenReport] = ()) -> str:
         logprobs = ""
         if self._with_logprobs:
-            # OpenAI's description of chunks, unlike that of whole answers, does not let the refusal be null.
-            shown = json.dumps({**chat_logprobs(reports), "refusal": []}) if reports else "null"
+            shown = json.dumps(chat_logprobs(reports)) if reports else "null"
             logprobs = f',"logprobs":{shown}'
         return f'{self._starts[index]}{members}}}{logprobs},"finish_reason":{reason}}}]{self._after}'
 
@@ -94,12 +96,19 @@ class ChatStream:
         match delta.kind:
             case "content":
                 return f'"content":{text}'
+            case "arguments" if delta.custom:
+                return f'"tool_calls":[{{"index":{delta.call},"custom":{{"input":{text}}}}}]'
             case "arguments" if self._legacy:
                 return f'"function_call":{{"arguments":{text}}}'
             case "arguments":
                 return f'"tool_calls":[{{"index":{delta.call},"function":{{"arguments":{text}}}}}]'
             case "reasoning":
                 return f'"reasoning_content":{text}'
+            case "call" if delta.custom:
+                return (
+                    f'"tool_calls":[{{"index":{delta.call},"id":{quote(delta.call_id)},"type":"custom",'
+                    f'"custom":{{"name":{text},"input":""}}}}]'
+                )
             case "call" if self._legacy:
                 return f'"function_call":{{"name":{text},"arguments":""}}'
             case "call":

@@ -88,11 +88,12 @@ def read_completion_request(body: bytes, max_generations: int) -> CompletionRequ
     sampling = read_sampling(fields)
     sampling.logprobs = top_logprobs is not None or best_of > choices
     sampling.top_logprobs = top_logprobs or 0
+    max_tokens = read_max_tokens(fields, "max_tokens", least=0)
     generate = generation_pb2.GenerateRequest(
         model=model,
         sampling=sampling,
         stop=read_stops(fields),
-        max_tokens=read_max_tokens(fields, "max_tokens") or DEFAULT_MAX_TOKENS,
+        max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
         ignore_eos=fields.boolean("ignore_eos") or False,
     )
     return CompletionRequest(model, prompts, generate, choices, best_of, streaming, echo, top_logprobs)

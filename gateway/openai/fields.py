@@ -87,11 +87,15 @@ class Fields:
             raise invalid(self.at(name), f"'{self.at(name)}' must be one of {', '.join(sorted(words))}.")
         return value
 
-    def array(self, name: str) -> list[Any] | None:
-        """An array."""
+    def array(self, name: str, most: int | None = None) -> list[Any] | None:
+        """An array, of up to ``most`` items where that is given."""
         value = self.value.get(name)
-        if value is not None and not isinstance(value, list):
+        if value is None:
+            return None
+        if not isinstance(value, list):
             raise wrong_type(self.at(name), "an array", value)
+        if most is not None and len(value) > most:
+            raise invalid(self.at(name), f"'{self.at(name)}' may hold up to {most} items, got {len(value)}.")
         return value
 
     def object(self, name: str) -> Fields | None:

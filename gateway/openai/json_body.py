@@ -16,7 +16,15 @@ from tandem.errors import InvalidRequestError
 
 MAX_DEPTH: Final = 200
 """Deeper nesting is refused: nodes render these values recursively."""
+MAX_MARKS: Final = 300_000
+"""Commas, colons and opening brackets outside strings; more are refused before anything is built of them.
 
+The standard library's parser holds the interpreter while it runs, in a thread too: so many take it some 50 ms. An
+agent's request has some thousands, and a prompt of 300,000 token ids fits.
+"""
+
+_MARKS: Final = b",:[{"
+_NOT_MARKS: Final = bytes(set(range(256)) - set(_MARKS + b'"'))
 _WHITESPACE: Final = re.compile(r"[ \t\n\r]*")
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 # The standard library's own scanners: C functions that take a text and an index, which its stubs leave out.
@@ -28,8 +36,10 @@ def parse_object(body: bytes) -> tuple[dict[str, Any], RawJson]:
     """Parses a request body that must be one JSON object.
 
     Raises ``InvalidRequestError`` for anything else: bytes that are not UTF-8, NaN and numbers beyond the range of a
-    double, half a surrogate pair, nesting deeper than ``MAX_DEPTH``.
+    double, half a surrogate pair, nesting deeper than ``MAX_DEPTH``, more than ``MAX_MARKS`` values and members.
     """
+    if _has_too_many_marks(body):
+        raise _refuse(f"it has more than {MAX_MARKS:,} commas, colons and brackets")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -54,6 +64,7 @@ class RawJson:
     def __init__(self, text: str, start: int) -> None:
         self._text = text
         self._start = start
+        self._places: dict[str, int] | None = None
 
     def text(self) -> str:
         """The value as it was written."""
@@ -61,12 +72,10 @@ class RawJson:
 
     def member(self, key: str) -> RawJson | None:
         """The value under ``key``, the last one when the key comes twice; None without it or for a non-object."""
-        found = None
-        if self._text[self._start] == "{":
-            for name, start in self._members():
-                if name == key:
-                    found = RawJson(self._text, start)
-        return found
+        if self._places is None:
+            self._places = dict(self._members()) if self._text[self._start] == "{" else {}
+        start = self._places.get(key)
+        return None if start is None else RawJson(self._text, start)
 
     def elements(self) -> list[RawJson]:
         """The elements of an array, in order."""
@@ -113,6 +122,21 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _refuse(why: str) -> InvalidRequestError:
     return InvalidRequestError(f"We could not parse the JSON body of your request: {why}.", code="invalid_json")
+
+
+def _has_too_many_marks(body: bytes) -> bool:
+    """Whether there are more than ``MAX_MARKS`` outside strings, by scans of the bytes that build nearly nothing.
+
+    The count is right up to the first byte that is not JSON, and a parser goes no further. A text in a string, such as
+    the source of a program, may have any number.
+    """
+    if sum(body.count(mark) for mark in (b",", b":", b"[", b"{")) <= MAX_MARKS:
+        return False
+    # Without escaped backslashes and then without escaped quotes, every quote opens or closes a string.
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NOT_MARKS)
+    if bare.count(b'"') > 2 * MAX_MARKS:  # each string stands behind a mark
+        return True
+    return sum(map(len, bare.split(b'"')[::2])) > MAX_MARKS
 
 
 def _check_tree(root: dict[str, Any], *, check_strings: bool) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.errors import shorten
+from gateway.openai.custom_tools import arguments_of
 from gateway.openai.fields import Fields, as_object, invalid, missing, unsupported, wrong_type
 from tandem.v1 import generation_pb2
 
+MAX_MESSAGES: Final = 10_000
 _ROLES: Final = {
     "system": generation_pb2.ROLE_SYSTEM,
     "developer": generation_pb2.ROLE_DEVELOPER,
@@ -23,7 +26,7 @@ def read_conversation(body: Fields) -> generation_pb2.Conversation:
     Calls in the history need not be to a tool on offer and their arguments need not be JSON: both go on as they are.
     The legacy ``function`` role and ``function_call`` become tool messages and calls, joined by ids made here.
     """
-    messages = body.array("messages")
+    messages = body.array("messages", MAX_MESSAGES)
     if messages is None:
         raise missing("messages")
     if not messages:
@@ -50,7 +53,7 @@ def _read_message(
     if role is None:
         raise missing(fields.at("role"))
     if role not in _ROLES:
-        raise invalid(fields.at("role"), f"Invalid value: '{role[:40]}'. Roles are {', '.join(_ROLES)}.")
+        raise invalid(fields.at("role"), f"Invalid value: '{shorten(role, 40)}'. Roles are {', '.join(_ROLES)}.")
     message.role = _ROLES[role]
     message.name = fields.string("name") or ""
     match role:
@@ -102,7 +105,7 @@ def _add_content(fields: Fields, message: generation_pb2.ChatMessage) -> None:
             case "refusal" if message.role == generation_pb2.ROLE_ASSISTANT:
                 message.content.add(text=part.string("refusal") or "")
             case _:
-                raise unsupported(part.path, f"'{kind[:40]}' parts are not supported: this model reads text.")
+                raise unsupported(part.path, f"'{shorten(kind, 40)}' parts are not supported: this model reads text.")
 
 
 def _add_reasoning(fields: Fields, message: generation_pb2.ChatMessage) -> None:
@@ -123,9 +126,9 @@ def _add_calls(fields: Fields, message: generation_pb2.ChatMessage) -> None:
                 name, arguments = function.required_string("name"), function.string("arguments")
             case "custom":
                 custom = call.required_object("custom")
-                name, arguments = custom.required_string("name"), custom.string("input")
+                name, arguments = custom.required_string("name"), arguments_of(custom.string("input") or "")
             case other:
-                raise invalid(call.at("type"), f"Invalid value: '{other[:40]}'. Calls are 'function' or 'custom'.")
+                raise invalid(call.at("type"), f"Invalid value: '{shorten(other, 40)}'. Calls are function or custom.")
         message.tool_calls.add(tool_call_id=identifier, name=name, arguments_json=arguments or "{}")
 
 

@@ -97,9 +97,9 @@ def read_choices(body: Fields) -> int:
     return body.integer("n", 1, MAX_CHOICES) or 1
 
 
-def read_max_tokens(body: Fields, *names: str) -> int | None:
+def read_max_tokens(body: Fields, *names: str, least: int = 1) -> int | None:
     """The limit on new tokens: the first of ``names`` that is given; all of them are checked."""
-    limits = [body.integer(name, 1, _MAX_TOKENS) for name in names]
+    limits = [body.integer(name, least, _MAX_TOKENS) for name in names]
     return next((limit for limit in limits if limit is not None), None)
 
 

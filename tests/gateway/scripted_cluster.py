@@ -8,7 +8,7 @@ from typing import Any
 from grpc import aio
 
 from tandem import rpc
-from tandem.errors import NotFoundError, TandemError
+from tandem.errors import InvalidRequestError, NotFoundError, TandemError
 from tandem.v1 import (
     generation_pb2,
     generation_pb2_grpc,
@@ -24,8 +24,8 @@ Events = list[Event]
 Script = Callable[[generation_pb2.GenerateRequest], AsyncIterator[Events]]
 
 
-def accepted(prompt_tokens: int = 11) -> Event:
-    return Event(accepted=generation_pb2.Accepted(prompt_tokens=prompt_tokens, pipeline_id="p1"))
+def accepted(prompt_tokens: int = 11, warnings: Sequence[str] = ()) -> Event:
+    return Event(accepted=generation_pb2.Accepted(prompt_tokens=prompt_tokens, pipeline_id="p1", warnings=warnings))
 
 
 def content(text: str, *token_ids: int, logprobs: Sequence[generation_pb2.TokenLogprobs] = ()) -> Event:
@@ -83,11 +83,11 @@ def logprobs_of(token_id: int, *top: tuple[int, bytes, float]) -> generation_pb2
     return generation_pb2.TokenLogprobs(logprob=own, top=best)
 
 
-def say(*steps: Event | Events) -> Script:
+def say(*steps: Event | Events, warnings: Sequence[str] = ()) -> Script:
     """A script that accepts, sends each step as one message, and finishes unless a step has ended it."""
 
     async def script(_request: generation_pb2.GenerateRequest) -> AsyncIterator[Events]:
-        yield [accepted()]
+        yield [accepted(warnings=warnings)]
         ended = False
         for step in steps:
             events = step if isinstance(step, list) else [step]
@@ -202,6 +202,13 @@ class ScriptedNode(
             await rpc.abort(context, error)
         finally:
             self.ended.append(request.generation_id)
+
+    async def CountTokens(
+        self, request: generation_pb2.CountTokensRequest, context: aio.ServicerContext
+    ) -> generation_pb2.CountTokensResponse:
+        if request.request.text == "refuse":
+            await rpc.abort(context, InvalidRequestError("no", param="prompt"))
+        return generation_pb2.CountTokensResponse(prompt_tokens=len(request.request.text.split()))
 
     async def WatchTopology(
         self, request: membership_pb2.WatchTopologyRequest, context: aio.ServicerContext

@@ -3,7 +3,7 @@
 import json
 
 from gateway_harness import Gateway
-from scripted_cluster import ScriptedNode, call, content, failed, finished, reasoning, say
+from scripted_cluster import ScriptedNode, call, content, failed, finished, logprobs_of, reasoning, say
 
 from tandem.v1 import generation_pb2
 
@@ -133,6 +133,16 @@ async def test_choices_are_generations_of_their_own(gateway: Gateway, head: Scri
         assert own[0]["delta"] == {"role": "assistant", "content": ""}
         assert [choice["delta"].get("content") for choice in own[1:]] == [f"choice {index}", None]
         assert [choice["finish_reason"] for choice in own] == [None, None, "stop"]
+
+
+async def test_log_probabilities_of_a_stream_have_the_shape_of_the_plain_ones(
+    gateway: Gateway, head: ScriptedNode
+) -> None:
+    head.script = say(content("Yes", 5, logprobs=[logprobs_of(5, (5, b"Yes", -0.25), (7, b"No", -1.0))]))
+    plain = (await gateway.chat(logprobs=True, top_logprobs=2))["choices"][0]["logprobs"]
+    chunks = await gateway.chat_chunks(logprobs=True, top_logprobs=2)
+    assert plain["refusal"] is None
+    assert [shown for chunk in chunks if (shown := chunk["choices"][0]["logprobs"])] == [plain]
 
 
 async def test_an_error_after_the_first_chunk_is_told_in_band(gateway: Gateway, head: ScriptedNode) -> None:

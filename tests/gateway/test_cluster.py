@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -303,6 +303,13 @@ async def test_a_model_that_does_not_fit_is_not_retried(start: Start, head: Scri
     assert (await gateway.chat_error(503, model="big", stream=True))["code"] == "insufficient_memory"
     assert len(head.loads) == 2
 
+    async def fetch() -> AsyncIterator[model_pb2.LoadModelResponse]:
+        raise OverloadedError("40 GB are to be fetched", retry_after=0, code="insufficient_storage")
+        yield model_pb2.LoadModelResponse()
+
+    head.on_load = fetch
+    assert (await gateway.chat_error(503, model="big"))["code"] == "insufficient_storage"
+
 
 async def test_loads_that_fail_late_are_told_in_band(start: Start, head: ScriptedNode) -> None:
     gateway = await start(Limits(heartbeat=0.05, load_idle=0.2))
@@ -333,7 +340,7 @@ async def test_announced_nodes_are_found(start: Start, head: ScriptedNode) -> No
     asked: list[str] = []
     announced = asyncio.Event()
 
-    async def browse(cluster: str) -> AsyncIterator[Found]:
+    async def browse(cluster: str) -> AsyncGenerator[Found]:
         asked.append(cluster)
         await announced.wait()
         yield Found("gone", ("127.0.0.1",), 1)

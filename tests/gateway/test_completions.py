@@ -88,6 +88,30 @@ async def test_logprobs_say_where_each_token_begins(gateway: Gateway, head: Scri
     assert {name: [item for part in parts for item in part[name]] for name in wanted} == wanted
 
 
+async def test_without_new_tokens_the_prompt_is_counted_and_given_back(gateway: Gateway, head: ScriptedNode) -> None:
+    prompts = ["one two", "three"]
+    for echo in (True, False):
+        texts = prompts if echo else ["", ""]
+        body = {"prompt": prompts, "max_tokens": 0, "echo": echo}
+        answer = await complete(gateway, **body)
+        assert [choice["text"] for choice in answer["choices"]] == texts
+        assert {choice["finish_reason"] for choice in answer["choices"]} == {"length"}
+        assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] == 3
+        events = await gateway.events(PATH, {"model": "demo", **body, "stream_options": {"include_usage": True}})
+        assert events[-2]["usage"] == answer["usage"]
+        for index, text in enumerate(texts):
+            own = [choice for event in events[:-1] for choice in event["choices"] if choice["index"] == index]
+            assert ("".join(part["text"] for part in own), own[-1]["finish_reason"]) == (text, "length")
+    assert head.requests == []
+
+
+async def test_a_prompt_that_cannot_be_counted_is_refused(gateway: Gateway) -> None:
+    for stream in (False, True):
+        body = {"model": "demo", "prompt": "refuse", "max_tokens": 0, "stream": stream}
+        status, answer, _ = await gateway.post(PATH, body)
+        assert (status, answer["error"]["param"]) == (400, "prompt")
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -110,7 +134,7 @@ async def test_logprobs_say_where_each_token_begins(gateway: Gateway, head: Scri
         ({"logprobs": True}, "logprobs"),
         ({"echo": True, "logprobs": 0}, "echo"),
         ({"echo": True, "prompt": [1]}, "echo"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"suffix": "end"}, "suffix"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),

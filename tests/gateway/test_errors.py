@@ -7,7 +7,6 @@ import pytest
 
 from gateway.errors import from_failed, problem_of
 from gateway.openai.chat_request import read_chat_request
-from gateway.openai.features import Features
 from tandem.errors import InvalidRequestError
 from tandem.v1 import generation_pb2
 
@@ -97,5 +96,5 @@ def test_a_failure_has_the_status_of_its_code(failed: dict[str, Any], status: in
 def test_values_out_of_bounds_are_named(fields: dict[str, Any], param: str) -> None:
     body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], **fields}
     with pytest.raises(InvalidRequestError) as caught:
-        read_chat_request(json.dumps(body).encode(), Features())
+        read_chat_request(json.dumps(body).encode())
     assert caught.value.param == param

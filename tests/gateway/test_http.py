@@ -3,12 +3,18 @@
 import asyncio
 import gzip
 import json
+import threading
+from typing import Any
 
 import pytest
 from gateway_harness import NAMES, Gateway, Start, chat_body
 from scripted_cluster import ScriptedNode, pipeline, until
 
+from gateway.handlers import chat
+from gateway.handlers.answering import INLINE_BYTES
 from gateway.limits import Limits
+from gateway.openai.messages import MAX_MESSAGES
+from gateway.openai.tools import MAX_TOOLS
 from tandem.errors import (
     CheckpointError,
     ConflictError,
@@ -22,7 +28,7 @@ from tandem.errors import (
     UnavailableError,
     UnsupportedModelError,
 )
-from tandem.v1 import generation_pb2, membership_pb2
+from tandem.v1 import generation_pb2, membership_pb2, model_pb2
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,33 @@ async def test_request_ids_differ_and_streams_have_one(gateway: Gateway) -> None
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ({"X-Client-Request-Id": "abc-1"}, "client=abc-1"),
+        ({"x-request-id": "trace/7"}, "client=trace/7"),
+        ({"X-Client-Request-Id": "abc-1", "x-request-id": "trace/7"}, "client=abc-1"),
+        ({"X-Client-Request-Id": "a b\tü"}, "client=a?b??"),
+        ({"X-Client-Request-Id": "x" * 5000}, f"client={'x' * 128}"),
+    ],
+)
+async def test_the_log_has_the_clients_id_for_a_request(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, headers: dict[str, str], shown: str
+) -> None:
+    with caplog.at_level("INFO"):
+        _, _, response = await gateway.get("/v1/models", headers=headers)
+    own = response.headers["x-request-id"]
+    assert own.startswith("req_")
+    (line,) = [record.getMessage() for record in caplog.records if own in record.getMessage()]
+    assert line.endswith(f" {own} {shown}")
+
+
+async def test_a_path_cannot_write_lines_of_the_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert await gateway.status("/v1/%0A2026-01-01 forged") == 404
+    assert [record.getMessage() for record in caplog.records if "\n" in record.getMessage()] == []
+
+
 async def test_a_body_beyond_the_limit_is_413(start: Start) -> None:
     gateway = await start(Limits(body_bytes=100_000))
     big = chat_body(messages=[{"role": "user", "content": "x" * 100_000}])
@@ -86,6 +119,39 @@ async def test_a_large_body_reaches_the_head_whole(gateway: Gateway, head: Scrip
     text = "word " * 2**20
     await gateway.chat(messages=[{"role": "user", "content": text}])
     assert head.request.conversation.messages[0].content[0].text == text
+
+
+async def test_a_large_body_is_read_in_a_thread_and_a_small_one_is_not(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = chat.read_chat_request
+    threads = []
+
+    def note(*args: Any) -> Any:
+        threads.append(threading.current_thread())
+        return read(*args)
+
+    monkeypatch.setattr("gateway.handlers.chat.read_chat_request", note)
+    for length in (INLINE_BYTES // 2, 2 * INLINE_BYTES):
+        await gateway.chat(user="x" * length)
+        error = await gateway.chat_error(400, user="x" * length, temperature="hot")
+        assert error["param"] == "temperature"
+    assert [thread is threading.main_thread() for thread in threads] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "x"}] * (MAX_MESSAGES + 1)}, "messages"),
+        ({"tools": [{"type": "web_search"}] * (MAX_TOOLS + 1)}, "tools"),
+        ({"functions": [{"name": "f"}] * (MAX_TOOLS + 1)}, "functions"),
+    ],
+)
+async def test_amounts_are_bounded(gateway: Gateway, fields: dict[str, Any], param: str) -> None:
+    error = await gateway.chat_error(400, **fields)
+    assert (error["param"], error["code"]) == (param, "invalid_value")
+    bounded = {name: items[:-1] for name, items in fields.items()}
+    assert await gateway.chat(**bounded)
 
 
 async def test_a_packed_body_is_unpacked(gateway: Gateway) -> None:
@@ -160,6 +226,56 @@ async def test_names_on_the_page_are_escaped(gateway: Gateway, head: ScriptedNod
         text = await response.text()
     assert "&lt;script&gt;" in text
     assert "<script>" not in text
+
+
+async def test_the_page_says_what_health_says(gateway: Gateway, head: ScriptedNode) -> None:
+    async def shows(*words: str, without: str = "") -> None:
+        async def is_so() -> bool:
+            async with gateway.session.get(gateway.base + "/") as response:
+                text = await response.text()
+            return all(word in text for word in words) and not (without and without in text)
+
+        await until(is_so)
+
+    await shows("These models answer:", *NAMES, without="No model answers")
+    head.show(pipeline("demo", state=membership_pb2.PIPELINE_STATE_DEGRADED, reason="node b is lost"))
+    await shows("No model answers now:", "demo is degraded: node b is lost", without="These models answer")
+    head.entries = [model_pb2.ModelEntry(served_names=["other"], on_disk_node_ids=["n1"])]
+    head.show()
+    await shows("no model is loaded", "loaded when asked for:", "<code>other</code>", without="These models answer")
+    head.show(pipeline("demo"))
+    await shows("These models answer:</p>\n<ul><li><code>demo</code></li></ul>", "loaded when asked for:")
+    await head.stop()
+    await shows("No model answers now:", "does not answer")
+
+
+async def test_without_a_key_the_page_and_health_name_nothing(start: Start, head: ScriptedNode) -> None:
+    gateway = await start(api_keys=("k",))
+    shown = {"Authorization": "Bearer k"}
+
+    async def read(path: str, **kwargs: Any) -> str:
+        async with gateway.session.get(gateway.base + path, **kwargs) as response:
+            return await response.text()
+
+    async def answers() -> bool:
+        return "A model answers." in await read("/")
+
+    await until(answers)
+    public, private = await read("/"), await read("/", headers=shown)
+    assert not any(name in public for name in NAMES)
+    assert all(name in private for name in NAMES)
+    head.show(pipeline("demo", state=membership_pb2.PIPELINE_STATE_DEGRADED, reason="node b is lost"))
+
+    async def is_told() -> bool:
+        return "node b is lost" in await read("/health", headers=shown)
+
+    await until(is_told)
+    assert json.loads(await read("/health")) == {"status": "unavailable", "missing": ["no model answers"]}
+    page = await read("/")
+    assert "No model answers now." in page
+    assert "demo" not in page
+    assert "node b" not in page
+    assert "node b is lost" in await read("/", headers=shown)
 
 
 async def test_health_says_what_is_missing_until_a_model_answers(gateway: Gateway, head: ScriptedNode) -> None:

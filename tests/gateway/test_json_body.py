@@ -1,12 +1,14 @@
 """Strict parsing, and the verbatim text of any part of a body."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.openai import json_body
 from gateway.openai.json_body import MAX_DEPTH, RawJson, parse_object
 from tandem.errors import InvalidRequestError
 
@@ -86,6 +88,59 @@ def test_what_is_not_a_clean_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse_object(body)
     assert caught.value.message.startswith("We could not parse the JSON body")
+
+
+def marks_of(text: str) -> int:
+    """Commas, colons and opening brackets of a JSON text, strings left out."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", text, flags=re.S)
+    return sum(map(bare.count, ",:[{"))
+
+
+@given(st.lists(st.tuples(KEYS, written()), max_size=6), st.text(',:[{"\\x', max_size=40))
+def test_the_marks_that_count_stand_outside_strings(members: list[tuple[str, str]], source: str) -> None:
+    named = [(json.dumps(key), value) for key, value in [*members, (source, json.dumps(source))]]
+    text = "{" + ",".join(f"{key}:{value}" for key, value in named) + "}"
+    marks = marks_of(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_body, "MAX_MARKS", marks)
+        parse_object(text.encode())
+        patch.setattr(json_body, "MAX_MARKS", marks - 1)
+        with pytest.raises(InvalidRequestError, match=f"more than {marks - 1} commas"):
+            parse_object(text.encode())
+
+
+@given(st.binary(max_size=60).map(lambda tail: b'{"a": [1, 2, 3]' + tail), st.integers(0, 20))
+def test_too_many_marks_in_what_is_no_json_are_a_refusal_too(body: bytes, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_body, "MAX_MARKS", most)
+        try:
+            value, _ = parse_object(body)
+        except InvalidRequestError:
+            return
+        assert marks_of(body.decode()) <= most
+        assert value["a"]
+
+
+@pytest.mark.parametrize("item", ["[],", "{},", "1,", '"",', '{"type":"function","function":{"name":"f"}},'])
+def test_too_many_values_are_refused_before_any_is_made(item: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = '{"a":[' + item * (json_body.MAX_MARKS + 1) + "1]}"
+
+    def loads(*_args: object, **_about: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(json_body.json, "loads", loads)
+    with pytest.raises(InvalidRequestError, match="more than 300,000 commas"):
+        parse_object(body.encode())
+
+
+@pytest.mark.parametrize("line", ["f(a, b)[0], {k: v},\n", 'say("x, y"),\\\n', "é,🙂,\\"])
+def test_a_string_may_hold_any_number_of_them(line: str) -> None:
+    text = line * 200_000
+    value, raw = parse_object(json.dumps({"a": text, "b": [1]}).encode())
+    assert value["a"] == text
+    member = raw.member("a")
+    assert member is not None
+    assert json.loads(member.text()) == text
 
 
 def test_what_is_odd_but_right_is_taken() -> None:

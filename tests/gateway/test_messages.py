@@ -48,7 +48,7 @@ def test_calls_and_results_arrive_verbatim_and_joined() -> None:
         {"id": "x1", "type": "function", "function": {"name": "f", "arguments": '{"b":1.0, "a":  1e5}'}},
         {"id": "x2", "type": "function", "function": {"name": "gone", "arguments": '{"broken'}},
         {"id": "x3", "type": "function", "function": {"name": "g", "arguments": ""}},
-        {"id": "x4", "type": "custom", "custom": {"name": "shell", "input": "ls"}},
+        {"id": "x4", "type": "custom", "custom": {"name": "shell", "input": 'ls "a"\n'}},
     ]
     messages = read(
         {"role": "user", "content": "?"},
@@ -77,7 +77,7 @@ def test_calls_and_results_arrive_verbatim_and_joined() -> None:
         ("x1", "f", '{"b":1.0, "a":  1e5}'),
         ("x2", "gone", '{"broken'),
         ("x3", "g", "{}"),
-        ("x4", "shell", "ls"),
+        ("x4", "shell", '{"input": "ls \\"a\\"\\n"}'),
     ]
     results = [(message.tool_call_id, message.name, texts(message)) for message in messages[2:]]
     assert results == [("x2", "gone", ["two"]), ("x1", "f", [""]), ("unknown", "", ["?"])]

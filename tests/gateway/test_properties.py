@@ -152,6 +152,18 @@ CHAT_CASES = [
     ),
     Case(
         "tool_choice",
+        "required",
+        lambda o: o.request.tool_choice.mode == generation_pb2.TOOL_CHOICE_MODE_REQUIRED,
+        {"tools": [TOOL]},
+    ),
+    Case(
+        "tool_choice",
+        {"type": "function", "function": {"name": "f"}},
+        lambda o: list(o.request.tool_choice.names) == ["f"],
+        {"tools": [TOOL]},
+    ),
+    Case(
+        "tool_choice",
         "auto",
         lambda o: o.request.tool_choice.mode == generation_pb2.TOOL_CHOICE_MODE_AUTO,
         {"tools": [TOOL]},
@@ -177,7 +189,12 @@ CHAT_CASES = [
         lambda o: o.request.tool_choice.mode == generation_pb2.TOOL_CHOICE_MODE_NONE,
         {"functions": [FUNCTION]},
     ),
-    Case("response_format", {"type": "json_object"}, lambda o: o.status == 400),
+    Case("response_format", {"type": "json_object"}, lambda o: o.request.response_format.HasField("json_object")),
+    Case(
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+        lambda o: o.request.response_format.json_schema == '{"type": "object"}',
+    ),
     Case("modalities", ["text", "audio"], lambda o: o.status == 400),
     Case(
         "reasoning_effort",

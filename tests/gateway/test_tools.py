@@ -6,23 +6,21 @@ from typing import Any
 import pytest
 
 from gateway.openai.chat_request import ChatRequest, read_chat_request
-from gateway.openai.features import Features
 from tandem.errors import InvalidRequestError
 from tandem.v1 import generation_pb2
 
-ALL = Features(required=True, named=True, allowed_tools=True, json_object=True, json_schema=True)
 TOOL = {"type": "function", "function": {"name": "f"}}
 OTHER = {"type": "function", "function": {"name": "g"}}
 
 
-def read(features: Features = ALL, **fields: Any) -> ChatRequest:
+def read(**fields: Any) -> ChatRequest:
     body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], **fields}
-    return read_chat_request(json.dumps(body).encode(), features)
+    return read_chat_request(json.dumps(body).encode())
 
 
-def error(features: Features = ALL, **fields: Any) -> InvalidRequestError:
+def error(**fields: Any) -> InvalidRequestError:
     with pytest.raises(InvalidRequestError) as caught:
-        read(features, **fields)
+        read(**fields)
     return caught.value
 
 
@@ -35,7 +33,7 @@ def test_schemas_arrive_as_they_were_written() -> None:
         '"tools": [{"type": "shell"}, {"type": "function", "function": {"parameters": ' + schema + ', "name": "f", '
         '"description": "does", "strict": true}}, {"type":"function","function":{"name":"g","parameters":null}}]}'
     )
-    generate = read_chat_request(body.encode(), Features()).generate
+    generate = read_chat_request(body.encode()).generate
     assert [(tool.name, tool.description, tool.parameters_json, tool.strict) for tool in generate.tools] == [
         ("f", "does", schema, True),
         ("g", "", "", False),
@@ -47,7 +45,7 @@ def test_of_a_key_that_comes_twice_the_last_one_counts() -> None:
         '{"model": "a", "model": "demo", "messages": [{"role": "user", "content": "x"}], "tools": "no", "tools":'
         '[{"type": "function", "function": {"name": "f", "parameters": [1], "parameters": {"a": 1}}}]}'
     )
-    request = read_chat_request(body.encode(), Features())
+    request = read_chat_request(body.encode())
     assert request.model == "demo"
     assert request.generate.tools[0].parameters_json == '{"a": 1}'
 
@@ -56,7 +54,7 @@ def test_unknown_types_are_left_out() -> None:
     tools = [
         {"type": "namespace", "tools": []},
         TOOL,
-        {"type": "custom", "custom": {"name": "c"}},
+        {"type": "code_interpreter", "container": {}},
         {"type": "web_search"},
     ]
     assert [tool.name for tool in read(tools=tools, tool_choice="auto").generate.tools] == ["f"]
@@ -85,6 +83,10 @@ def test_no_tools_are_no_tools(tools: Any) -> None:
         ([{"type": "function", "function": {"name": "x\n"}}], "tools[0].function.name"),
         ([{"type": "function", "function": {"name": "f", "parameters": "x"}}], "tools[0].function.parameters"),
         ([{"type": "function", "function": {"name": "f", "parameters": []}}], "tools[0].function.parameters"),
+        (
+            [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}],
+            "tools[0].function.parameters",
+        ),
         ([{"type": "function", "function": {"name": "f", "strict": "yes"}}], "tools[0].function.strict"),
         ([{"type": "function", "function": {"name": "f", "description": 1}}], "tools[0].function.description"),
     ],
@@ -112,19 +114,16 @@ def allowed(mode: Any, *tools: Any) -> dict[str, Any]:
         (allowed("required", named("g"), named("f")), generation_pb2.TOOL_CHOICE_MODE_REQUIRED, ["g", "f"]),
     ],
 )
-def test_every_choice_reaches_the_head_where_it_can_be_kept(choice: Any, mode: int, names: list[str]) -> None:
+def test_every_choice_reaches_the_head(choice: Any, mode: int, names: list[str]) -> None:
     generate = read(tools=[TOOL, OTHER], tool_choice=choice).generate
     assert (generate.tool_choice.mode, list(generate.tool_choice.names)) == (mode, names)
     assert len(generate.tools) == 2
 
 
-@pytest.mark.parametrize(
-    "choice", ["required", named("f"), allowed("auto", named("f")), allowed("required", named("f"))]
-)
-def test_choices_that_need_constrained_decoding_are_refused_without_it(choice: Any) -> None:
-    found = error(Features(), tools=[TOOL], tool_choice=choice)
-    assert found.param == "tool_choice"
-    assert "constrained decoding" in found.message
+def test_names_may_have_dots() -> None:
+    dotted = {"type": "function", "function": {"name": "mcp.files.read-all_2"}}
+    generate = read(tools=[dotted], tool_choice=named("mcp.files.read-all_2")).generate
+    assert generate.tools[0].name == generate.tool_choice.names[0] == "mcp.files.read-all_2"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,8 @@ def test_choices_that_need_constrained_decoding_are_refused_without_it(choice: A
         ({"type": "magic"}, "tool_choice.type"),
         ({"type": "function"}, "tool_choice.function"),
         (named("unknown"), "tool_choice.function.name"),
-        ({"type": "custom", "custom": {"name": "f"}}, "tool_choice"),
+        ({"type": "custom", "custom": {"name": "g"}}, "tool_choice.custom.name"),
+        ({"type": "custom"}, "tool_choice.custom"),
         (allowed("maybe", named("f")), "tool_choice.allowed_tools.mode"),
         (allowed(None, named("f")), "tool_choice.allowed_tools.mode"),
         (allowed("auto"), "tool_choice.allowed_tools.tools"),
@@ -165,7 +165,6 @@ def test_the_legacy_form_is_translated() -> None:
     assert list(request.generate.tool_choice.names) == ["g"]
     assert request.generate.HasField("parallel_tool_calls")
     assert not request.generate.parallel_tool_calls
-    assert error(Features(), functions=FUNCTIONS, function_call={"name": "g"}).param == "function_call"
     assert error(functions=FUNCTIONS, function_call={"name": "h"}).param == "function_call.name"
     assert error(functions=FUNCTIONS, function_call=1).param == "function_call"
     assert error(functions=FUNCTIONS, tools=[TOOL]).param == "functions"
@@ -174,19 +173,12 @@ def test_the_legacy_form_is_translated() -> None:
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"b": 1.0, "a": {}}}}
 
 
-def test_formats_reach_the_head_where_they_can_be_kept() -> None:
+def test_formats_reach_the_head() -> None:
     assert not read(response_format={"type": "text"}).generate.HasField("response_format")
     assert read(response_format={"type": "json_object"}).generate.response_format.HasField("json_object")
     assert read(response_format=SCHEMA).generate.response_format.json_schema == '{"b": 1.0, "a": {}}'
     bare = {"type": "json_schema", "json_schema": {"name": "n"}}
     assert read(response_format=bare).generate.response_format.json_schema == "{}"
-
-
-@pytest.mark.parametrize("wanted", [{"type": "json_object"}, SCHEMA])
-def test_formats_are_refused_without_constrained_decoding(wanted: Any) -> None:
-    found = error(Features(), response_format=wanted)
-    assert found.param == "response_format"
-    assert "constrained decoding" in found.message
 
 
 @pytest.mark.parametrize(
@@ -198,6 +190,14 @@ def test_formats_are_refused_without_constrained_decoding(wanted: Any) -> None:
         ({"type": "json_schema"}, "response_format.json_schema"),
         ({"type": "json_schema", "json_schema": {"schema": {}}}, "response_format.json_schema.name"),
         ({"type": "json_schema", "json_schema": {"name": "n", "schema": []}}, "response_format.json_schema.schema"),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "string"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": ["object", "null"]}}},
+            "response_format.json_schema.schema",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_format_is_named(wanted: Any, param: str) -> None:
