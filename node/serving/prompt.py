@@ -1,47 +1,60 @@
 """A request's messages and tools to token ids, through the model's own chat template.
 
-Text that came from outside never becomes a control token: where a message or a tool's description spells one, its
-characters are encoded as plain text.
+Text that came from outside never becomes a control token: where a message, an argument or a tool's description spells
+one, its characters are encoded as plain text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
-from tandem.errors import InvalidRequestError
+from node.serving import history, splicing
+from node.serving.detection import Detection, Probe, Quirks, detect, probe
+from node.serving.detection.probe import described
+from node.serving.recall import Listener, Recall, Turn
+from node.serving.templates import ChatTemplate
+from tandem.errors import ContextOverflowError, InvalidRequestError
 from tandem.v1 import generation_pb2 as pb
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters that mark, in the rendered text, what came from outside and spells a control token."""
 _MARKED = re.compile(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", re.DOTALL)
-_STRAY = str.maketrans("", "", _OPEN + _CLOSE)
+_STRAY = str.maketrans("", "", _OPEN + _CLOSE + splicing.EDGE + splicing.IDS)
+_ASCII = re.compile(r"ensure_ascii\s*=\s*[Tt]rue")
+"""What a template says that writes JSON in ASCII, our marks included."""
+_ESCAPED = re.compile(r"\\ufdd([012])")
+
+_NO_VARIABLES = frozenset(
+    {
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages"),
+        *("padding", "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs", "tools", "truncation"),
+    }
+)
+"""What renders the template, and is none of its variables."""
 
 _SUFFIX = 256
 """Characters that count as the end of a prompt when its last message cannot be found in it."""
-
-_ROLES = {
-    pb.ROLE_SYSTEM: "system",
-    pb.ROLE_USER: "user",
-    pb.ROLE_ASSISTANT: "assistant",
-    pb.ROLE_TOOL: "tool",
-    pb.ROLE_DEVELOPER: "system",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A rendered prompt: its token ids, and its end behind the last message, from which the parser learns whether the
-    model's turn begins inside a thought."""
+    model's turn begins inside a thought. ``opened``: the same as it was rendered; None where that message's end is not
+    known."""
 
     ids: list[int]
     suffix: str
+    opened: str | None = None
 
 
 class PromptRenderer:
@@ -50,30 +63,89 @@ class PromptRenderer:
     Args:
         tokenizer: mlx-lm's wrapper of the model's tokenizer.
         chat_template: jinja text in place of the tokenizer's own; empty for that.
+        tool_format: the key of the format in use; empty for the one that is recognised.
+        model_type: of the checkpoint's configuration, where nothing else says which format it speaks.
+        context_tokens: the model's limit; a prompt that recalled turns would take beyond it does without them. 0: none.
+
+    Raises:
+        InvalidRequestError: there is no such format.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str = "") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_template: str = "",
+        tool_format: str = "",
+        model_type: str = "",
+        context_tokens: int = 0,
+    ) -> None:
         self._tokenizer = tokenizer
-        self._chat_template = chat_template
+        self._context_tokens = context_tokens
         added = sorted((str(token) for token in tokenizer.added_tokens_encoder if token.strip()), key=len, reverse=True)
+        # The bound counts bytes, the vocabulary characters: hence the 4 where it is used.
+        self._longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         self._control = re.compile("|".join(map(re.escape, added))) if added else None
         self._plain = _without_added_tokens(tokenizer)
+        self._variables = _variables(tokenizer)
+        self._templates = _templates(tokenizer, chat_template)
+        self.has_template = bool(chat_template or tokenizer.has_chat_template)
+        # Of a model with two templates, the one for tools says more.
+        self.source = next(
+            (self._templates[key].source for key in ("tool_use", "default") if key in self._templates), ""
+        )
+        self.probed = probe(self.apply) if self.has_template else Probe()
+        end_of_turn = [str(tokenizer.decode([token])) for token in sorted(tokenizer.eos_token_ids)]
+        configured = getattr(tokenizer, "response_template", None)
+        self.detection: Detection = detect(
+            self.probed,
+            self.source,
+            setting=tool_format,
+            response_template=configured if isinstance(configured, Mapping) else None,
+            vocabulary=added,
+            end_of_turn=end_of_turn,
+            model_type=model_type,
+        )
+        self.recall = Recall()
+        self._ends = tuple({*self.detection.format.ends, *end_of_turn} - {""})
 
     def render(self, request: pb.GenerateRequest) -> Prompt:
         """The prompt of a request.
 
         Raises:
-            InvalidRequestError: the template refuses the messages, or is none at all.
+            InvalidRequestError: the template refuses the messages, or is none at all; a token that does not exist.
+            ContextOverflowError: a text of which even the longest tokens would be too many.
         """
+        self._check_size(request)
         match request.WhichOneof("prompt"):
             case "conversation":
                 return self._render_conversation(request)
             case "text":
                 return Prompt(self._encode_text(request.text), "")
             case "token_ids":
-                return Prompt(list(request.token_ids.ids), "")
+                return Prompt(self._checked(request.token_ids.ids), "")
             case _:
                 raise InvalidRequestError("the request has no prompt", param="messages")
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        """Ids as they are. One beyond the vocabulary would read memory behind the embedding's rows."""
+        unknown = next((token for token in ids if token >= len(self._tokenizer)), None)
+        if unknown is not None:
+            raise InvalidRequestError(f"there is no token {unknown} in this model", param="prompt")
+        return list(ids)
+
+    def _check_size(self, request: pb.GenerateRequest) -> None:
+        """Refuses at once what would take minutes to be counted, while others wait for their prompts."""
+        least = request.ByteSize() // (4 * self._longest_token)
+        if self._context_tokens and least > self._context_tokens:
+            raise ContextOverflowError(
+                f"This model's maximum context length is {self._context_tokens} tokens. However, the request has more "
+                f"than {least} tokens. Please reduce its length.",
+                param="messages" if request.HasField("conversation") else "prompt",
+            )
+
+    def listen(self, request: pb.GenerateRequest, prompt: Prompt, stop_ids: Collection[int]) -> Listener:
+        """What follows the events of the request's generation, so that its turn can be recalled."""
+        return Listener(self.recall, request, prompt.opened, stop_ids)
 
     def _encode_text(self, text: str) -> list[int]:
         """Plain text as mlx-lm encodes a prompt: with what the tokenizer puts in front, unless it is there already."""
@@ -81,86 +153,124 @@ class PromptRenderer:
         return list(self._tokenizer.encode(text, add_special_tokens=begins))
 
     def _render_conversation(self, request: pb.GenerateRequest) -> Prompt:
-        if not (self._chat_template or self._tokenizer.has_chat_template):
+        if not self.has_template:
             raise InvalidRequestError("this model has no chat template: use /v1/completions", param="messages")
-        messages = [self._message(message) for message in request.conversation.messages]
-        tools = [self._tool(tool) for tool in request.tools] or None
-        variables = json.loads(request.template_kwargs_json) if request.template_kwargs_json else {}
-        if not isinstance(variables, dict):
-            raise InvalidRequestError("chat_template_kwargs must be an object", param="chat_template_kwargs")
-        if self._chat_template:
-            variables["chat_template"] = self._chat_template
+        variables = self._kwargs(request.template_kwargs_json)
+        tools = [self._tool(tool) for tool in request.tools]
+        turns = self.recall.find(request.conversation.messages)
+        prompt = self._render_with(request, tools, variables, turns)
+        if turns and self._context_tokens and len(prompt.ids) + request.max_tokens >= self._context_tokens:
+            return self._render_with(request, tools, variables, {})
+        return prompt
+
+    def _render_with(
+        self,
+        request: pb.GenerateRequest,
+        tools: list[dict[str, Any]],
+        variables: Mapping[str, Any],
+        turns: dict[int, Turn],
+    ) -> Prompt:
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tools=tools, add_generation_prompt=True, tokenize=False, **variables
+            now = datetime.fromtimestamp(request.created_at or time.time(), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise InvalidRequestError(f"{request.created_at} is no time", param="created_at") from None
+        spec = self.detection.format
+        conversation = history.entries(request.conversation.messages, spec, self._guard)
+        refused: Exception | None = None
+        for quirks in history.ways(self.probed.quirks):
+            arranged = history.arrange(conversation, spec, quirks, self._guard)
+            splicing.mark(arranged, turns)
+            messages = [history.as_message(entry, quirks, self._guard) for entry in arranged]
+            try:
+                text = self.apply(messages, self._wanted(tools, quirks), True, variables, now)
+            except Exception as error:  # noqa: BLE001 - a template is a program: this is about what it was given
+                refused = refused or error
+                continue
+            if _ASCII.search(self.source):
+                text = _ESCAPED.sub(lambda found: chr(0xFDD0 + int(found[1])), text)
+            text = splicing.splice(text, arranged, turns, spec, self._ends, self._decode)
+            suffix, exact = _behind(text, splicing.without_edges(arranged[-1].text) if arranged else "")
+            return Prompt(self._encode(text, turns), suffix.translate(_STRAY), suffix if exact else None)
+        message = f"the model's chat template refuses the conversation: {_cause(refused)}"
+        raise InvalidRequestError(message, param="messages") from refused
+
+    def apply(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        opened: bool = True,
+        variables: Mapping[str, Any] | None = None,
+        now: datetime | None = None,
+    ) -> str:
+        """What the template makes of plain data, without any repair. Raises whatever a template raises."""
+        template = self._templates.get("tool_use" if tools and "tool_use" in self._templates else "default")
+        if template is None:
+            # A tokenizer with a renderer of its own, in Python.
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages, tools=tools, add_generation_prompt=opened, tokenize=False, **(variables or {})
+                )
             )
-        except Exception as error:  # a template is a program: whatever it raises is about what it was given
-            message = f"the model's chat template refuses the conversation: {_cause(error)}"
-            raise InvalidRequestError(message, param="messages") from error
-        last = messages[-1]["content"] if messages else ""
-        return Prompt(self._encode(str(text)), _behind(str(text), last).translate(_STRAY))
+        now = now or datetime.now(UTC)
+        given = {**self._variables, **(variables or {})}
+        if "functions" in template.variables and "functions" not in given:
+            given["functions"] = json.dumps([tool["function"] for tool in tools or ()], ensure_ascii=False, indent=4)
+            given.setdefault("datetime", now.strftime("%b %d %Y %H:%M:%S GMT"))
+        return template.render(messages, tools, given, now=now, generation_prompt=opened)
 
-    def _message(self, message: pb.ChatMessage) -> dict[str, Any]:
-        role = _ROLES.get(message.role)
-        if role is None:
-            raise InvalidRequestError(f"unknown role {message.role}", param="messages")
-        text = "".join(part.text for part in message.content)
-        # What the assistant said is markup of its own: templates split it at their markers.
-        out: dict[str, Any] = {"role": role, "content": text if role == "assistant" else self._guard(text)}
-        if message.tool_calls:
-            out["tool_calls"] = [self._call(call) for call in message.tool_calls]
-        if message.reasoning:
-            out["reasoning_content"] = message.reasoning
-        if role == "tool":
-            out["tool_call_id"] = message.tool_call_id
-        if message.name:
-            out["name"] = self._guard(message.name)
-        return out
+    def _wanted(self, tools: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, Any]] | None:
+        if quirks.described:
+            tools = [described(tool) for tool in tools]
+        return tools or ([] if quirks.empty_tools else None)
 
-    def _call(self, call: pb.ToolCall) -> dict[str, Any]:
-        arguments: Any
-        try:
-            arguments = json.loads(call.arguments_json or "{}")
-        except (ValueError, RecursionError):
-            arguments = call.arguments_json
-        return {
-            "id": call.tool_call_id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": arguments},
-        }
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def _tool(self, tool: pb.Tool) -> dict[str, Any]:
-        parameters = json.loads(tool.parameters_json) if tool.parameters_json else {"type": "object", "properties": {}}
-        function: dict[str, Any] = {"name": tool.name}
+        try:
+            parameters = json.loads(tool.parameters_json or '{"type": "object", "properties": {}}')
+            parameters = history.guarded(parameters, self._guard)
+        except (ValueError, RecursionError):
+            raise InvalidRequestError(f"the parameters of {tool.name} are no JSON", param="tools") from None
+        function: dict[str, Any] = {"name": self._guard(tool.name)}
         if tool.description:
             function["description"] = self._guard(tool.description)
-        function["parameters"] = self._guard_tree(parameters)
+        function["parameters"] = parameters
         return {"type": "function", "function": function}
+
+    def _kwargs(self, text: str) -> dict[str, Any]:
+        try:
+            variables = history.guarded(json.loads(text or "{}"), self._guard)
+        except (ValueError, RecursionError):
+            variables = None
+        if not isinstance(variables, dict):
+            raise InvalidRequestError("chat_template_kwargs must be an object", param="chat_template_kwargs")
+        for name in variables.keys() & _NO_VARIABLES:
+            raise InvalidRequestError(f"{name} is not for chat_template_kwargs to set", param="chat_template_kwargs")
+        return variables
 
     def _guard(self, text: str) -> str:
         """Marks every control token that the text spells."""
         text = text.translate(_STRAY)
         return self._control.sub(lambda found: f"{_OPEN}{found[0]}{_CLOSE}", text) if self._control else text
 
-    def _guard_tree(self, tree: Any) -> Any:
-        if isinstance(tree, str):
-            return self._guard(tree)
-        if isinstance(tree, Mapping):
-            return {key: self._guard_tree(value) for key, value in tree.items()}
-        if isinstance(tree, Sequence):
-            return [self._guard_tree(value) for value in tree]
-        return tree
+    def _encode(self, text: str, turns: Mapping[int, Turn]) -> list[int]:
+        """Encodes a rendered conversation, with the tokens of recalled turns where they stand in it."""
+        ids: list[int] = []
+        for part in splicing.parts(text, turns):
+            ids += part.ids if isinstance(part, Turn) else self._encode_marked(part, begins=not ids)
+        return ids
 
-    def _encode(self, text: str) -> list[int]:
-        """Encodes a rendered conversation: the template's own markers as tokens, marked ones as plain text."""
+    def _encode_marked(self, text: str, *, begins: bool) -> list[int]:
+        """The template's own markers as tokens, marked ones as plain text."""
         ids: list[int] = []
         at = 0
         for found in _MARKED.finditer(text):
-            ids += self._encode_part(text[at : found.start()], first=at == 0)
+            ids += self._encode_part(text[at : found.start()], first=begins and at == 0)
             if found[1]:
                 ids += self._plain.encode(found[1], add_special_tokens=False).ids
             at = found.end()
-        return ids + self._encode_part(text[at:], first=at == 0)
+        return ids + self._encode_part(text[at:], first=begins and at == 0)
 
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
         if not text:
@@ -197,12 +307,34 @@ def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(data))
 
 
-def _behind(text: str, content: str) -> str:
-    """What the template wrote behind the last message."""
+def _variables(tokenizer: Any) -> dict[str, Any]:
+    """What every template of a tokenizer sees, as transformers and mlx-lm have it."""
+    return {**tokenizer.special_tokens_map, "enable_thinking": tokenizer.has_thinking}
+
+
+def _templates(tokenizer: Any, chat_template: str) -> dict[str, ChatTemplate]:
+    """The templates by their names, "default" among them; none where the tokenizer renders with code of its own."""
+    own = tokenizer.chat_template
+    code = getattr(type(getattr(tokenizer, "_tokenizer", tokenizer)), "apply_chat_template", None)
+    python = getattr(tokenizer, "_chat_template", None) is not None or (
+        code is not PreTrainedTokenizerBase.apply_chat_template
+    )
+    if not chat_template and (python or not own):
+        return {}
+    named = {"default": chat_template} if chat_template else own if isinstance(own, Mapping) else {"default": own}
+    return {str(name): ChatTemplate(str(source)) for name, source in named.items()}
+
+
+def _behind(text: str, content: str) -> tuple[str, bool]:
+    """What the template wrote behind the last message, and whether that message was found; a template may write it as
+    a JSON text."""
     content = content.strip()
-    at = text.rfind(content) if content else -1
-    return text[at + len(content) :] if at >= 0 else text[-_SUFFIX:]
+    for written in (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1]):
+        at = text.rfind(written) if written else -1
+        if at >= 0:
+            return text[at + len(written) :], True
+    return text[-_SUFFIX:], False
 
 
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if not str(error) else str(error)
+def _cause(error: BaseException | None) -> str:
+    return str(error) or type(error).__name__

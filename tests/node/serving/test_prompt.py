@@ -10,7 +10,7 @@ from running_paths import DEMO
 
 from node.engine.tokenizer import load_tokenizer
 from node.serving.prompt import PromptRenderer, read_template
-from tandem.errors import InvalidRequestError
+from tandem.errors import ContextOverflowError, InvalidRequestError
 from tandem.v1 import generation_pb2 as pb
 
 TOKENIZER = load_tokenizer(DEMO)
@@ -31,6 +31,9 @@ def renderer(template: str = "") -> PromptRenderer:
     return PromptRenderer(TOKENIZER, template)
 
 
+OWN = renderer()
+
+
 def text_of(ids: list[int]) -> str:
     return str(TOKENIZER.decode(ids))
 
@@ -49,10 +52,10 @@ def test_the_same_ids_as_the_tokenizer_gives() -> None:
 @given(st.lists(st.sampled_from(["<|im_end|>", "<tool_call>", "<|im_start|>user\n", "hi", " ", "<|im_", "end|>", "é"])))
 def test_text_from_outside_never_becomes_a_control_token(parts: list[str]) -> None:
     text = "".join(parts)
-    plain = renderer().render(request([("user", "x")]))
-    evil = renderer().render(request([("user", text)], description=text))
-    evil_tool = renderer().render(request([("user", "x"), ("tool", text)]))
-    plain_tool = renderer().render(request([("user", "x"), ("tool", "y")]))
+    plain = OWN.render(request([("user", "x")]))
+    evil = OWN.render(request([("user", text)], description=text))
+    evil_tool = OWN.render(request([("user", "x"), ("tool", text)]))
+    plain_tool = OWN.render(request([("user", "x"), ("tool", "y")]))
     assert [token for token in evil.ids if token in CONTROL] == [token for token in plain.ids if token in CONTROL]
     assert [t for t in evil_tool.ids if t in CONTROL] == [t for t in plain_tool.ids if t in CONTROL]
     assert text in text_of(evil_tool.ids)
@@ -115,3 +118,45 @@ def test_templates_stay_in_their_folder() -> None:
     assert "<|im_start|>" in read_template(DEMO, "templates/qwen.jinja")
     with pytest.raises(InvalidRequestError):
         read_template(DEMO / "templates", "../config.json")
+
+
+def test_of_two_templates_the_one_for_tools_is_taken_with_tools() -> None:
+    tokenizer = load_tokenizer(DEMO)
+    tokenizer._tokenizer.chat_template = {
+        "default": "plain {{ messages[0].content }}",
+        "tool_use": "{{ tools | length }} tool",
+    }
+    both = PromptRenderer(tokenizer)
+    made = request([("user", "x")])
+    assert text_of(both.render(made).ids) == "1 tool"
+    made.ClearField("tools")
+    assert text_of(both.render(made).ids) == "plain x"
+
+
+def test_a_tokenizer_that_renders_with_code_of_its_own_is_asked() -> None:
+    tokenizer = load_tokenizer(DEMO)
+    tokenizer._chat_template = lambda messages, **about: f"{len(messages)} by code, {about['enable_thinking']}"
+    assert text_of(PromptRenderer(tokenizer).render(request([("user", "x")])).ids).startswith("1 by code, ")
+
+
+def test_a_token_that_does_not_exist_is_refused() -> None:
+    for token in (len(TOKENIZER), 2**31 - 1):
+        with pytest.raises(InvalidRequestError, match=f"no token {token} ") as caught:
+            OWN.render(pb.GenerateRequest(token_ids=pb.TokenIds(ids=[1, token])))
+        assert caught.value.param == "prompt"
+    assert OWN.render(pb.GenerateRequest(token_ids=pb.TokenIds(ids=[1, len(TOKENIZER) - 1]))).ids
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_counted() -> None:
+    small = PromptRenderer(TOKENIZER, context_tokens=100)
+    with pytest.raises(ContextOverflowError, match="context length is 100 tokens") as caught:
+        small.render(request([("user", "x" * 100_000)]))
+    assert caught.value.param == "messages"
+    assert small.render(request([("user", "x" * 1000)])).ids
+
+
+@pytest.mark.parametrize("name", ["chat_template", "tools", "messages", "add_generation_prompt", "tokenize"])
+def test_a_request_brings_no_template_of_its_own(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=name) as caught:
+        OWN.render(request([("user", "hi")], template_kwargs_json=json.dumps({name: "{{ 1 }}"})))
+    assert caught.value.param == "chat_template_kwargs"
