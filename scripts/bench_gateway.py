@@ -30,6 +30,7 @@ from typing import Any
 import aiohttp
 import psutil
 from aiohttp import web
+from bench.command import make_parser, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "gateway"))
 
@@ -226,9 +227,8 @@ def report(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--pairs", type=int, default=9, help="pairs of measurements")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--head", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bare", metavar="HOST:PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -238,8 +238,7 @@ def main() -> int:
         return 0
     result = rpc.run(measure(arguments.pairs))
     print(report(result))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    save(result, arguments.json)
     return 0 if result["passed"] else 1
 
 

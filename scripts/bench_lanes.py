@@ -11,9 +11,7 @@ rounds of one run:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "node" / "serving"))
 
+from bench.command import make_parser, save
 from local_ring import local_ring
 
 PACE = 0.02
@@ -50,9 +49,8 @@ async def measure(rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     figures = asyncio.run(measure(arguments.rounds))
     print("tokens/s          one   many")
@@ -60,8 +58,7 @@ def main() -> None:
     print(f"three stages   {figures['in_flight_1']:6.0f} {figures['in_flight_3']:6.0f}   one step in flight, three")
     print(f"sixteen clients / one: {figures['shared_ratio']:.2f} x (wanted: 4)")
     print(f"three in flight / one: {figures['full_ratio']:.2f} x (wanted: 2.7)")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    save(figures, arguments.json)
 
 
 if __name__ == "__main__":

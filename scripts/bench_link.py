@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import socket
 import statistics
@@ -22,6 +21,8 @@ import threading
 import time
 import zlib
 from pathlib import Path
+
+from bench.command import make_parser, save
 
 from node.engine.frames import ElementType, Span, Step, Tensor
 from node.links.base import Pipe
@@ -65,8 +66,11 @@ async def receive() -> None:
         await answers.put(b"")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while not reader.at_eof():
-            writer.write(await answers.get())
+        try:
+            while not reader.at_eof():
+                writer.write(await answers.get())
+        except asyncio.CancelledError:
+            writer.close()  # the end of the process: asyncio's streams would show it as an error
 
     server = rpc.make_server()
     port = server.add_insecure_port("127.0.0.1:0")
@@ -191,9 +195,8 @@ def report(result: dict[str, object]) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--pairs", type=int, default=21, help="pairs of measurements")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     rpc.tune_process()
@@ -202,8 +205,7 @@ def main() -> int:
         return 0
     result = rpc.run(measure(arguments.pairs))
     print(report(result))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    save(result, arguments.json)
     return 0 if result["passed"] else 1
 
 

@@ -24,7 +24,6 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +31,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import aiohttp
@@ -40,6 +38,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 
+from bench.command import make_parser, save
+from bench.processes import Child, child
 from running_cluster import running
 
 from tandem import rpc
@@ -99,35 +99,19 @@ def serve_reference(folder: Path, size: str) -> None:
 class Reference:
     """Plain mlx-lm in a process of its own, which makes the model in ``folder`` first."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Child) -> None:
         self._process = process
 
     @classmethod
     @contextmanager
     def started(cls, folder: Path, size: str) -> Iterator[Reference]:
         """The process while the block runs."""
-        command = [sys.executable, __file__, "--reference", size, str(folder)]
-        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, start_new_session=True) as process:
-            reference = cls(process)
-            try:
-                reference._read()
-                yield reference
-            finally:
-                process.kill()
+        with child([__file__, "--reference", size, str(folder)]) as process:
+            yield cls(process)
 
     def run(self, prompt: Sequence[int]) -> Run:
         """One answer. Its text is empty when the first token alone is no whole character."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(prompt) + "\n")
-        self._process.stdin.flush()
-        return Run(**json.loads(self._read()))
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("the process with plain mlx-lm ended")
-        return line
+        return Run(**json.loads(self._process.ask(json.dumps(prompt))))
 
 
 # -- ours
@@ -263,10 +247,9 @@ def report(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--pairs", type=int, default=7, help="pairs of answers per model")
     parser.add_argument("--only", choices=list(SIZES), help="one of the two models")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--reference", nargs=2, metavar=("SIZE", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.reference:
@@ -277,8 +260,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             results[size] = measure(size, Path(folder), arguments.pairs)
         print(report(results[size]), flush=True)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    save(results, arguments.json)
     return 1 if any(result["passed"] is False for result in results.values()) else 0
 
 

@@ -28,10 +28,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--decay", type=float, default=0, help="minutes at the end in which the rate falls to nothing")
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--tokens", type=int, default=5120, help="tokens in a batch")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=4096, help="tokens in a worker's batch")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--easy", type=float, default=0, help="share of easy documents; 0.7 is good for the first hour")
+    parser.add_argument("--easy", type=float, default=0, help="share of easy documents, for the beginning")
+    parser.add_argument(
+        "--plain", type=float, default=0, help="share of documents with the best-known tools, for the end"
+    )
     parser.add_argument("--adam", action="store_true", help="AdamW for everything in place of Muon for the matrices")
     parser.add_argument(
         "--export", type=Path, metavar="FOLDER", help="write the averaged weights as a folder for mlx-lm"
@@ -44,7 +47,13 @@ def main() -> None:
         export(weights, model.shape, args.export, args.tokenizer, args.template)
         return
     plan = Plan(args.checkpoint, args.tokenizer, args.start, args.minutes, args.decay, args.lr, args.tokens)
-    plan.threads, plan.seed, plan.easy, plan.muon = args.threads, args.seed, args.easy, not args.adam
+    plan.workers, plan.seed, plan.easy, plan.plain, plan.muon = (
+        args.workers,
+        args.seed,
+        args.easy,
+        args.plain,
+        not args.adam,
+    )
     train(plan)
 
 

@@ -1,6 +1,8 @@
 """What goes into and comes out of a stage: plain values, free of mlx and of protobuf.
 
-They mirror the entries of the log in ``proto/tandem/v1/pipeline.proto``; ``node/links/codec.py`` translates.
+They mirror the entries of the log in ``proto/tandem/v1/pipeline.proto``; ``node/links`` translates. Nothing changes one
+once it is made; those that each token needs several of are not frozen all the same, because a frozen dataclass takes
+twice as long to make.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tensor:
     """One tensor that crosses a cut, in the order of the plan's slots; ``data`` is C order, None where the model
     passes None."""
@@ -55,7 +57,7 @@ class SpanError(enum.IntEnum):
     INTERNAL = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Span:
     """Consecutive tokens of one sequence: one row of a step.
 
@@ -79,7 +81,7 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """One rectangular forward pass ``[len(spans), length]`` over one lane, and what crosses the cut to the receiver."""
 
@@ -93,7 +95,10 @@ class Step:
     @property
     def byte_count(self) -> int:
         """Bytes of all tensors."""
-        return sum(len(tensor.data) for tensor in self.tensors if tensor.data is not None)
+        count = 0
+        for tensor in self.tensors:
+            count += len(tensor.data or b"")
+        return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError
 
 from node.engine.frames import Entry
 from node.links.base import Pipe
-from node.links.codec import Assembler, Piece, decode, encode, to_messages
+from node.links.codec import Assembler, carried_bytes, decode, encode, to_messages
 from tandem.errors import LinkError, TandemError
 from tandem.v1 import pipeline_pb2 as pb
 
 PIECE_BYTES: Final = 512 * 1024
-WINDOW_BYTES: Final = 8 * PIECE_BYTES
+WINDOW_BYTES: Final = 16 * PIECE_BYTES
 """Bytes of tensors that may be under way un-acknowledged: they fill a fast wire and bound what waits in buffers."""
 GRANT_BYTES: Final = WINDOW_BYTES // 2
 """The receiver gives back that much at a time: a grant costs as much as a piece, and half a window is still on its way.
@@ -68,18 +68,21 @@ class OutgoingLink:
         return cls(pipe, response.ready)
 
     async def send(self, entry: Entry) -> None:
-        """Puts an entry, and its tensors in pieces, into the log; waits for credit before each piece.
+        """Puts an entry and its tensors into the log; waits for credit before each message that carries some of their
+        bytes.
 
         Raises what broke the link. A cancelled ``send`` breaks the link: half a tensor is of no use.
         """
         async with self._writing:
-            if self.broken.done():
-                raise self.broken.result()
             try:
                 for message in to_messages(entry, self._piece_bytes, self._next_index):
-                    self._next_index = message.log_index + 1
-                    if isinstance(message, Piece):
-                        await self._take_credit(len(message.data))
+                    if self.broken.done():
+                        raise self.broken.result()
+                    self._next_index += 1
+                    size = carried_bytes(message)
+                    if size > self._credit:
+                        await self._wait_for_credit(size)
+                    self._credit -= size
                     await self._pipe.send(encode(message))
             except TandemError as error:
                 self._break(error)
@@ -95,13 +98,12 @@ class OutgoingLink:
         await self._pipe.close()
         await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def _take_credit(self, count: int) -> None:
-        while self._credit < count and not self.broken.done():
+    async def _wait_for_credit(self, count: int) -> None:
+        while self._credit < count:
             self._more_credit.clear()
             await self._more_credit.wait()
-        if self.broken.done():
-            raise self.broken.result()
-        self._credit -= count
+            if self.broken.done():
+                raise self.broken.result()
 
     async def _read(self) -> None:
         try:
@@ -152,7 +154,7 @@ class IncomingLink:
                 if data is None:
                     raise LinkError("the peer closed the link before hello")
                 message = decode(data)
-                if isinstance(message, Piece) or message.WhichOneof("entry") != "hello":
+                if not isinstance(message, pb.StreamActivationsRequest) or message.WhichOneof("entry") != "hello":
                     raise LinkError("the link does not begin with hello")
                 limited = verify(message.hello)
                 link = cls(pipe, limited=limited)
@@ -170,8 +172,8 @@ class IncomingLink:
         """
         while (data := await self._pipe.receive()) is not None:
             message = decode(data)
-            if isinstance(message, Piece):
-                await self._count(len(message.data))
+            if (size := carried_bytes(message)) > 0:
+                await self._count(size)
             entry = self._assembler.add(message)
             if entry is not None:
                 return entry
@@ -180,7 +182,7 @@ class IncomingLink:
 
     async def _count(self, size: int) -> None:
         if size > PIECE_BYTES:
-            raise LinkError(f"a piece of {size} bytes: at most {PIECE_BYTES} were agreed")
+            raise LinkError(f"{size} bytes of tensors in a message: at most {PIECE_BYTES} were agreed")
         self._consumed += size
         if self._limited and self._consumed >= GRANT_BYTES:
             credit = pb.CreditGrant(bytes=self._consumed)

@@ -84,10 +84,13 @@ class Generation:
             if self._over and not self._ready:
                 return
 
-    def accepted(self, pipeline_id: str, prompt: Sequence[int]) -> None:
+    def accepted(self, pipeline_id: str, prompt: Sequence[int], warnings: Sequence[str] = ()) -> None:
         """The first event."""
         accepted = pb.Accepted(
-            prompt_tokens=self._prompt_tokens, pipeline_id=pipeline_id, prompt=pb.TokenIds(ids=prompt)
+            prompt_tokens=self._prompt_tokens,
+            pipeline_id=pipeline_id,
+            prompt=pb.TokenIds(ids=prompt),
+            warnings=warnings,
         )
         self._emit(accepted=accepted)
 
@@ -110,8 +113,8 @@ class Generation:
         ended = sample.token in self._answer.stop_ids
         if not ended:
             self._take(sample.token)
-        elif self._parser is not None:
-            self._parse(self._parser.feed(self._vocabulary.text_of(sample.token), sample.token, single=True))
+        elif self._parser is not None and self._parser.reads(text := self._vocabulary.text_of(sample.token)):
+            self._parse(self._parser.feed(text, sample.token, single=True))
         if self._parser is not None and self._parser.in_reasoning:
             self._reasoning_tokens += 1
         if self._stop.matched is not None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from node.engine.head import HeadShard
-from node.engine.sampling import RowSampler
+from node.engine.sampling import Constraint, RowSampler
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
 from node.serving.generation import Answer, Generation, check_context
+from node.serving.grammar.demand import Demand, demand_of
 from node.serving.model import HeadModel, ServedModel
 from node.serving.prompt import Prompt
 from node.serving.ring import Ring
 from node.serving.scheduler import Scheduler
 from node.serving.ticket import Limits, SchedulerStatistics, Ticket
 from parsers import Parser, ToolSpec
-from tandem.errors import InvalidRequestError, PreconditionError, TandemError, UnavailableError
+from tandem.errors import InvalidRequestError, OverloadedError, PreconditionError, TandemError, UnavailableError
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import membership_pb2, pipeline_pb2
 
@@ -82,6 +83,7 @@ class PipelineHead:
         self._nudge = asyncio.Event()
         self._live: dict[str, tuple[Generation, Ticket]] = {}
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompts")
+        self._rendering = 0
         self._pipeline_id = pipeline.pipeline_id
 
     @property
@@ -105,6 +107,7 @@ class PipelineHead:
     async def run(self) -> None:
         """Keeps the ring closed until cancelled: each attempt is an epoch of its own. Requests that are in flight when
         the ring breaks fail in band; the next ones wait for nobody and are refused until it is closed again."""
+        self.model.grammars.warm()
         try:
             while True:
                 self._nudge.clear()
@@ -121,6 +124,7 @@ class PipelineHead:
                     continue
         finally:
             self._prompts.shutdown(wait=False, cancel_futures=True)
+            self.model.grammars.close()
 
     async def _serve_epoch(self) -> None:
         if self.stages > 1:
@@ -175,10 +179,20 @@ class PipelineHead:
     # -- requests
 
     async def prompt(self, request: pb.GenerateRequest) -> Prompt:
-        """The rendered prompt of a request, made in a thread of its own. Raises InvalidRequestError."""
+        """The rendered prompt of a request, made in a thread of its own.
+
+        Cancelled before its turn, it is not made at all. Raises what rendering raises, and OverloadedError when too
+        many wait.
+        """
         served = self.model.served(request.model)
+        if self._rendering >= self._limits.max_waiting:
+            raise OverloadedError(f"{self._rendering} prompts wait already")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._prompts, served.renderer.render, request)
+        self._rendering += 1
+        try:
+            return await loop.run_in_executor(self._prompts, served.renderer.render, request)
+        finally:
+            self._rendering -= 1
 
     async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[list[pb.GenerationEvent]]:
         """Events of a request that became ready together, the first being ``accepted``.
@@ -186,18 +200,20 @@ class PipelineHead:
         Closing the iterator ends the sequence on every stage within one step.
 
         Raises:
-            InvalidRequestError: before the first event only.
-            OverloadedError: the queue is full.
+            InvalidRequestError: before the first event only; no answer can be what the request demands, for one.
+            OverloadedError: the queue is full, of sequences or of grammars that wait to be compiled.
             UnavailableError: the ring is open; says what is missing.
         """
         served = self.model.served(request.model)
         sampling = self.model.sampling(request)
+        demand = demand_of(request)
         prompt = await self.prompt(request)
         if not prompt.ids:
             raise InvalidRequestError("the prompt is empty", param="messages")
         asked = request.max_tokens if request.HasField("max_tokens") else None
         max_tokens = check_context(len(prompt.ids), asked, self.model.context_tokens)
         stop_ids = frozenset() if request.ignore_eos else self.model.stop_ids
+        constraint, warnings = await self._constraint(demand, request, served, prompt, max_tokens)
         scheduler = self._scheduler
         if scheduler is None:
             raise UnavailableError(self.pipeline.reason or "the pipeline is loading", code="model_unavailable")
@@ -216,18 +232,33 @@ class PipelineHead:
             max_tokens=max_tokens,
             reserve=min(reserve, self._limits.kv_tokens) if asked is None else reserve,
             stop_ids=stop_ids,
-            sampler=RowSampler.for_prompt(sampling, prompt.ids),
+            sampler=RowSampler.for_prompt(sampling, prompt.ids, constraint=constraint),
             client=generation,
         )
         self._live[request.generation_id] = (generation, ticket)
+        listener = served.renderer.listen(request, prompt, stop_ids)
         try:
-            generation.accepted(self._pipeline_id, prompt.ids)
+            generation.accepted(self._pipeline_id, prompt.ids, warnings)
             async for events in generation.events():
+                listener.take(events)
                 yield events
         finally:
             scheduler.cancel(ticket)
             if self._live.get(request.generation_id, (None,))[0] is generation:
                 del self._live[request.generation_id]
+
+    async def _constraint(
+        self, demand: Demand | None, request: pb.GenerateRequest, served: ServedModel, prompt: Prompt, max_tokens: int
+    ) -> tuple[Constraint | None, Sequence[str]]:
+        """What holds the answer to the demand, with a parser of its own, and what it does not hold."""
+        if demand is None:
+            return None, ()
+        parser = _parser(request, served, prompt)
+        assert parser is not None  # only a conversation demands anything
+        held = await served.grammars.hold(demand, parser, prompt.suffix, max_tokens)
+        for warning in held.warnings:
+            log.info("%s: generation %s: %s", self._pipeline_id, request.generation_id, warning)
+        return held
 
     def cancel(self, generation_id: str) -> bool:
         """Ends a generation in band; False when there is none of that id."""

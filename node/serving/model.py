@@ -9,14 +9,15 @@ from typing import Any
 
 from node.engine.sampling import SamplingParams
 from node.engine.tokenizer import load_tokenizer
+from node.serving.grammar.compiler import GrammarCompiler
+from node.serving.grammar.tokens import GrammarTokens
+from node.serving.grammar.turns import TurnGrammars
 from node.serving.pieces import Vocabulary
 from node.serving.prompt import PromptRenderer
-from parsers import FORMATS, Format, get_format
+from parsers import Format
 from tandem.errors import InvalidRequestError, NotFoundError
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import membership_pb2
-
-_GENERIC = "generic_none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class ServedModel:
     format: Format
     single_tokens: frozenset[str]
     """The format's markers that the vocabulary has a token for: in several pieces they are only text."""
+    grammars: TurnGrammars
+    """Makes what holds an answer to what its request demands."""
 
 
 class HeadModel:
@@ -48,7 +51,9 @@ class HeadModel:
         self.vocabulary = Vocabulary(self.tokenizer)
         self.context_tokens = context_tokens
         self.stop_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
+        self.grammars = GrammarCompiler(GrammarTokens(self.tokenizer, self.vocabulary), self.stop_ids)
         self._defaults = _generation_defaults(folder)
+        self._model_type = _model_type(folder)
         self._served = {served.name: self._make(served) for served in served_names}
 
     def served(self, name: str) -> ServedModel:
@@ -88,22 +93,19 @@ class HeadModel:
         )
 
     def _make(self, served: membership_pb2.ServedName) -> ServedModel:
-        template = served.chat_template or str(self.tokenizer.chat_template or "")
-        key = served.tool_format or guess_format(template)
-        if key not in FORMATS:
-            raise InvalidRequestError(f"unknown tool format {key}; known: {', '.join(sorted(FORMATS))}")
-        spec = get_format(key)
+        renderer = PromptRenderer(
+            self.tokenizer, served.chat_template, served.tool_format, self._model_type, self.context_tokens
+        )
+        spec = renderer.detection.format
         single = frozenset(marker for marker in spec.markers if marker in self.tokenizer.added_tokens_encoder)
-        return ServedModel(served.name, PromptRenderer(self.tokenizer, served.chat_template), spec, single)
+        grammars = TurnGrammars(served.name, spec, self.vocabulary, self.grammars)
+        return ServedModel(served.name, renderer, spec, single, grammars)
 
 
-def guess_format(template: str) -> str:
-    """The key of the tool-call format that a chat template asks for, from the markers that it spells."""
-    if "<tool_call>" in template and "<arg_key>" not in template and "<function=" not in template:
-        return "hermes"
-    if "python_tag" in template or "Environment: ipython" in template:
-        return "llama3_json"
-    return _GENERIC
+def _model_type(folder: Path) -> str:
+    path = folder / "config.json"
+    kind = json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _generation_defaults(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ out two tokens as one piece, in which a marker can no longer be told from text.
 from __future__ import annotations
 
 import codecs
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ class Decoder(Protocol):
 
     def finish(self) -> str:
         """What is left: replacement characters for bytes that never became whole."""
+
+    def copy(self) -> Decoder:
+        """Another decoder in the same state."""
 
 
 class Vocabulary:
@@ -110,6 +114,12 @@ class _ByteDecoder:
         """What is left."""
         return self._utf8.decode(b"", final=True)
 
+    def copy(self) -> _ByteDecoder:
+        """Another decoder in the same state."""
+        other = copy(self)
+        other._utf8 = deepcopy(self._utf8)
+        return other
+
 
 class _WindowDecoder:
     """For any other tokenizer: decodes a small window again with each token and takes the difference."""
@@ -136,6 +146,12 @@ class _WindowDecoder:
         """What is left."""
         before = self._decode(self._window[: self._read])
         return self._decode(self._window)[len(before) :]
+
+    def copy(self) -> _WindowDecoder:
+        """Another decoder in the same state."""
+        other = copy(self)
+        other._window = [*self._window]
+        return other
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False)) if ids else ""

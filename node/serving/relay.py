@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from node.engine.frames import Entry, Step
+from node.engine.frames import Step
 from node.engine.shard import Shard
 from node.engine.worker import Worker
 from node.links.link import IncomingLink, OutgoingLink
@@ -13,8 +13,8 @@ from node.serving.ring import Dial
 from tandem.errors import StageLostError, TandemError, first_of
 from tandem.v1 import pipeline_pb2 as pb
 
-_AHEAD = 2
-"""Entries that were applied and wait for the next link: computing goes on while the last result travels."""
+_CARRIERS = 2
+"""Tasks that take turns: computing goes on while the result before travels."""
 
 
 class Relay:
@@ -43,34 +43,51 @@ class Relay:
         except TandemError as error:
             raise StageLostError(f"{self._next_name} cannot be reached: {error.message}") from error
         try:
-            applied: asyncio.Queue[Entry | None] = asyncio.Queue(_AHEAD)
+            passage = _Passage(incoming, outgoing)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send(outgoing, applied))
-                while (entry := await incoming.receive()) is not None:
-                    job = partial(self._shard.apply, entry)
-                    await applied.put(await self._worker.run(job, step=isinstance(entry, Step)))
-                await applied.put(None)
+                watching = tasks.create_task(self._watch(outgoing))
+                carriers = [tasks.create_task(self._carry(passage)) for _ in range(_CARRIERS)]
+                await asyncio.wait(carriers)
+                watching.cancel()
         except* TandemError as errors:
             raise first_of(errors) from None
         finally:
             await outgoing.close()
             await self._worker.run(self._shard.clear)
 
-    async def _send(self, outgoing: OutgoingLink, applied: asyncio.Queue[Entry | None]) -> None:
-        broken = outgoing.broken
+    async def _carry(self, passage: _Passage) -> None:
+        """Takes entries through one by one. An entry goes from the wire to the MLX thread and back to the wire within
+        one task, so that nothing but the thread itself is waited for."""
         while True:
-            get = asyncio.ensure_future(applied.get())
+            async with passage.near:
+                entry = None if passage.over else await passage.incoming.receive()
+                if entry is None:
+                    passage.over = True
+                    return
+                length = entry.length if isinstance(entry, Step) else 0
+                applied = await self._worker.run(partial(self._shard.apply, entry), step=length)
+                await passage.far.acquire()  # before another entry comes in: they leave in the order of the log
             try:
-                await asyncio.wait((get, broken), return_when=asyncio.FIRST_COMPLETED)
-                if broken.done():
-                    raise StageLostError(f"{self._next_name} is lost: {broken.result().message}")
-            finally:
-                if not get.done():
-                    get.cancel()
-            entry = get.result()
-            if entry is None:
-                return
-            try:
-                await outgoing.send(entry)
+                await passage.outgoing.send(applied)
             except TandemError as error:
-                raise StageLostError(f"{self._next_name} is lost: {error.message}") from error
+                raise self._lost(error) from error
+            finally:
+                passage.far.release()
+
+    async def _watch(self, outgoing: OutgoingLink) -> None:
+        """The next stage may go while nothing is under way."""
+        raise self._lost(await asyncio.shield(outgoing.broken))
+
+    def _lost(self, error: TandemError) -> StageLostError:
+        return StageLostError(f"{self._next_name} is lost: {error.message}")
+
+
+class _Passage:
+    """The two links and who may use them: ``near`` for taking an entry in and applying it, ``far`` for sending."""
+
+    def __init__(self, incoming: IncomingLink, outgoing: OutgoingLink) -> None:
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self.near = asyncio.Lock()
+        self.far = asyncio.Lock()
+        self.over = False

@@ -74,6 +74,7 @@ class Ring:
                     future = self._waiting.pop(entry.step_id, None)
                     if future is not None and not future.done():
                         future.set_result(entry)
+                        await asyncio.sleep(0)  # the lane that waits goes first: reading on is not urgent
             self._suspect(f"{self._names[-1]} closed its link")
         except TandemError as error:
             self._suspect(f"the link from {self._names[-1]} broke: {error.message}")
@@ -93,7 +94,7 @@ class Ring:
         """The completion of a step that is about to be sent; with a single stage it is complete already."""
         future: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
         if self.lost.done():
-            future.set_exception(self.lost.result())
+            _reject(future, self.lost.result())
         elif self.stages == 1:
             future.set_result(step)
         else:
@@ -106,8 +107,7 @@ class Ring:
             self.lost.set_result(error)
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(error)
-                future.exception()  # a waiter that was cancelled meanwhile shall not leave a warning behind
+                _reject(future, error)
         self._waiting.clear()
 
     async def close(self) -> None:
@@ -133,3 +133,9 @@ class Ring:
     async def _settle(self, error: TandemError) -> None:
         await asyncio.sleep(VERDICT_SECONDS)
         self.fail(error)
+
+
+def _reject(future: asyncio.Future[Step], error: TandemError) -> None:
+    """Fails a future; one whose waiter is cancelled before it looks shall not leave a warning behind."""
+    future.set_exception(error)
+    future.exception()

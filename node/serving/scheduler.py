@@ -182,7 +182,7 @@ class Scheduler:
         step_id = self._next_step()
         with self._deadline.prefill(len(tokens)) as timer:
             job = partial(self._head.prefill, step_id, 0, ticket.sequence_id, begin, tokens)
-            step = await self._worker.run(job, step=True)
+            step = await self._worker.run(job, step=len(tokens))
             if step.failures:
                 self._slots.release()
                 self._fail(ticket, step.failures[0].error, step.failures[0].message)
@@ -241,7 +241,7 @@ class Scheduler:
             rows = [ticket.row() for ticket in join]
             lane.rows.update((ticket.sequence_id, ticket) for ticket in join)
             turn_of = partial(self._head.turn, self._next_step(), lane.number, arrived, rows)
-            work = self._worker.submit(turn_of, step=True)
+            work = self._worker.submit(turn_of, step=1)
             self._deliver(lane, samples)  # while the device works
             turn = await work
             samples, busy, arrived = turn.samples, turn.busy, None

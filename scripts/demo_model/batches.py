@@ -1,4 +1,4 @@
-"""Rows to tensors: branches share one prefix, see it and themselves and nothing else."""
+"""Rows to tensors: tokens of several documents packed, and where each belongs."""
 
 from __future__ import annotations
 
@@ -10,57 +10,82 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .dialogues import document
+from .model import Part, parts_of
 from .rows import Row, encode
 from .split import Source
 
 
 @dataclass
 class Batch:
-    """Rows of like length: `ids`, `positions`, `turn` are `[rows, length]`, `mask` is added to attention scores."""
+    """Packed tokens: `ids`, `positions`, `turn`, `row` are `[tokens]`; `wanted` are the places before what is said."""
 
     ids: Tensor
     positions: Tensor
     turn: Tensor
-    mask: Tensor
+    row: Tensor
+    parts: list[Part]
+    wanted: Tensor
     kinds: list[list[str]]
 
 
 def collate(rows: list[Row]) -> Batch:
-    """Pad rows to the longest; a query sees the prefix and its own branch, up to itself."""
-    width = max(len(row.ids) for row in rows)
+    """Pack rows; what the model says never begins a branch, so the place before each such token is in that branch."""
+    total = sum(len(row.ids) for row in rows)
+    prefixes: list[list[int]] = []
+    branches: list[tuple[int, list[int]]] = []
+    at = 0
+    for number, row in enumerate(rows):
+        pieces: list[list[int]] = [[] for _ in range(max(row.branch, default=0) + 1)]
+        for place, branch in enumerate(row.branch, at):
+            pieces[branch].append(place)
+        prefixes.append(pieces[0])
+        branches += [(number, piece) for piece in pieces[1:]]
+        at += len(row.ids)
+    flat = {
+        name: torch.tensor([value for row in rows for value in getattr(row, name)])
+        for name in ("ids", "positions", "turn")
+    }
+    owner = torch.tensor([index for index, row in enumerate(rows) for _ in row.ids])
+    wanted = flat["turn"].nonzero().flatten() - 1
+    return Batch(
+        flat["ids"],
+        flat["positions"],
+        flat["turn"],
+        owner,
+        parts_of(prefixes, branches, total),
+        wanted,
+        [row.kinds for row in rows],
+    )
 
-    def padded(name: str, fill: int) -> Tensor:
-        return torch.tensor([getattr(row, name) + [fill] * (width - len(row.ids)) for row in rows])
 
-    branch = padded("branch", -1)
-    keys, queries = branch[:, None, :], branch[:, :, None]
-    seen = ((keys == 0) | (keys == queries)) & torch.ones(width, width, dtype=torch.bool).tril()
-    mask = torch.zeros(len(rows), 1, width, width).masked_fill_(~seen[:, None], float("-inf"))
-    return Batch(padded("ids", 0), padded("positions", 0), padded("turn", 0), mask, [row.kinds for row in rows])
-
-
-def stream(tokenizer: Tokenizer, seed: int, tokens: int, easy: float = 0.0, longest: int = 1300) -> Iterator[Batch]:
-    """Training batches of about `tokens` tokens without end; a share of `easy` documents helps in the beginning."""
+def stream(
+    tokenizer: Tokenizer, seed: int, tokens: int, easy: float = 0.0, plain: float = 0.0, longest: int = 3000
+) -> Iterator[Batch]:
+    """Training batches of about `tokens` tokens without end; a share of `easy` documents helps in the beginning, of
+    `plain` ones at the end."""
     r = Source(seed)
-    sizes = ("easy", "short", "normal", "long")
-    shares = (easy, 0.4 * (1 - easy), 0.57 * (1 - easy), 0.03 * (1 - easy))
+    rest = 1 - easy - plain
+    sizes, shares = ("easy", "plain", "short", "normal", "long"), (easy, plain, 0.4 * rest, 0.59 * rest, 0.01 * rest)
     while True:
         pool: list[Row] = []
-        while len(pool) < 240:
+        while len(pool) < 200:
             size = r.choices(sizes, shares)[0]
-            row = encode(tokenizer, r, document(r, size), jumps=r.maybe(0.3))
-            if row.kinds and len(row.ids) <= (4 * longest if size == "long" else longest):
+            row = encode(tokenizer, r, document(r, size), jumps=r.maybe(0.2))
+            if row.kinds and len(row.ids) <= (2 * longest if size == "long" else longest):
                 pool.append(row)
         yield from group(r, pool, tokens)
 
 
 def group(r: Source, pool: list[Row], tokens: int) -> list[Batch]:
     """Batches of rows of like length, in random order."""
-    pool.sort(key=lambda row: len(row.ids))
+    pool.sort(key=lambda row: row.branch.count(0))
     groups: list[list[Row]] = [[]]
+    size = 0
     for row in pool:
-        if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > tokens:
+        if groups[-1] and size + len(row.ids) > tokens:
             groups.append([])
+            size = 0
         groups[-1].append(row)
+        size += len(row.ids)
     r.shuffle(groups)
     return [collate(rows) for rows in groups]

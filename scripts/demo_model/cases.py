@@ -15,6 +15,7 @@ from .dialogues import KINDS, Message, document, kind_of
 from .split import HANDWRITTEN, Source, held_out
 
 SHORT = {KINDS[0]: "one", KINDS[1]: "several", KINDS[2]: "result", KINDS[3]: "none", KINDS[4]: "none"}
+DRAWN = ("easy", "plain", "short", "normal")  # sizes of documents that the proof draws
 SPLITS = ("ASK", "ACT", "BARE", "PLAIN", "EXPLICIT", "LEADS", "JOINTS")
 
 
@@ -185,7 +186,7 @@ def problems(cases: list[Case], sample: int, seed: int = 4_000_000) -> list[str]
     drawn_names, drawn_values, drawn_phrased = set[str](), set[str](), set[str]()
     r = Source(seed)
     for _ in range(sample):
-        doc = document(r, "short" if r.maybe(0.45) else "normal")
+        doc = document(r, r.choice(DRAWN))
         drawn_names.update(s["function"]["name"].casefold() for s in doc.schemas)
         for turns in doc.branches:
             for index in range(1, len(turns)):

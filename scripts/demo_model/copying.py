@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import torch
 
-from .batches import Batch
+from .batches import Batch, collate
 from .render import SPECIAL
+from .rows import Row
 
 
 def copy_batch(seed: int, tokens: int, vocabulary: int, length: int = 192) -> Batch:
@@ -19,24 +20,25 @@ def copy_batch(seed: int, tokens: int, vocabulary: int, length: int = 192) -> Ba
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=random))
 
-    rows, width = max(1, tokens // length), length
-    ids = torch.randint(len(SPECIAL), vocabulary, (rows, width), generator=random)
-    turn = torch.zeros(rows, width, dtype=torch.long)
-    positions = torch.arange(width).repeat(rows, 1)
-    for row in range(rows):
-        half, at, pieces = width // 2, 0, []
+    rows, half = max(1, tokens // length), length // 2
+    made: list[Row] = []
+    for _ in range(rows):
+        ids = torch.randint(len(SPECIAL), vocabulary, (length,), generator=random)
+        turn = torch.zeros(length, dtype=torch.long)
+        at, pieces = 0, []
         while at + 14 < half:
             size = draw(4, 14)
-            pieces.append(ids[row, at : at + size].clone())
+            pieces.append(ids[at : at + size].clone())
             at += size + draw(0, 2)
         at = half
         for index in torch.randperm(len(pieces), generator=random).tolist():
-            piece = pieces[index][: width - at]
-            ids[row, at : at + len(piece)] = piece
-            turn[row, at + 2 : at + len(piece)] = 1
+            piece = pieces[index][: length - at]
+            ids[at : at + len(piece)] = piece
+            turn[at + 2 : at + len(piece)] = 1
             at += len(piece) + 1
-            if at >= width - 4:
+            if at >= length - 4:
                 break
-        positions[row, half:] += int(2 ** (draw(0, 125) / 10)) if draw(0, 1) else 0
-    mask = torch.zeros(width, width).masked_fill_(torch.ones(width, width, dtype=torch.bool).triu(1), float("-inf"))
-    return Batch(ids, positions, turn, mask.expand(rows, 1, width, width), [["copy"]] * rows)
+        leap = int(2 ** (draw(0, 125) / 10)) if draw(0, 1) else 0
+        positions = [*range(half), *range(half + leap, length + leap)]
+        made.append(Row(ids.tolist(), positions, [0] * half + [1] * (length - half), turn.tolist(), ["copy"]))
+    return collate(made)

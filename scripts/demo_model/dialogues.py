@@ -17,13 +17,14 @@ from .values import identifier, invented, path, phrase, plain_word, sentence
 Message = dict[str, Any]
 Calls = list[tuple[Tool, dict[str, Any]]]
 
-# how many tools a document may have, and how many conversations: `easy` ones teach which tool and which parameter is
-# meant, `long` ones have up to some thousand tokens of prompt
+# how many tools a document may have, and how many conversations; `easy` ones teach which tool and which parameter is
+# meant, `plain` ones have the best-known tools only, `long` ones have up to some thousand tokens of prompt
 SIZES: dict[str, tuple[tuple[int, ...], int]] = {
-    "easy": ((1, 2, 2, 3, 3, 4), 5),
-    "short": ((1, 1, 2), 3),
-    "normal": ((1, 1, 2, 2, 3, 3, 4, 5, 6, 7), 4),
-    "long": (tuple(range(8, 23)), 6),
+    "easy": ((1, 2, 2, 3, 3), 5),
+    "plain": ((1, 2, 2, 2, 3), 5),
+    "short": ((1, 2, 2, 3, 3), 5),
+    "normal": ((1, 2, 2, 3, 3, 4, 4, 5, 6), 6),
+    "long": (tuple(range(7, 25)), 10),
 }
 KINDS = ("one call", "several calls", "from a result", "no tool fits", "talk")
 
@@ -57,12 +58,12 @@ def kind_of(messages: list[Message], index: int) -> str:
     return KINDS[3] if messages[index]["content"] == NONE else KINDS[4]
 
 
-def make_tools(r: Source, count: int, most: int | None = None) -> list[Tool]:
+def make_tools(r: Source, count: int, most: int = 9, plain: bool = False) -> list[Tool]:
     """Different tools, of `most` parameters at most; on the held-out side unfamiliar ones only."""
     out: dict[str, Tool] = {}
     while len(out) < count:
-        tool = unfamiliar(r) if r.held or r.maybe(0.66) else familiar(r)
-        if most is None or len(tool.parameters) <= most:
+        tool = unfamiliar(r) if r.held or (not plain and r.maybe(0.5)) else familiar(r, plain)
+        if len(tool.parameters) <= most:
             out.setdefault(tool.name, tool)
     tools = list(out.values())[:count]
     r.shuffle(tools)
@@ -90,9 +91,12 @@ def system_prompt(r: Source, long: bool = False) -> str | None:
     return r.choice((" ", " ", "\n")).join(parts)
 
 
-def sentence_case(r: Source, text: str) -> str:
-    """Mostly with a capital at the beginning."""
-    return text[:1].upper() + text[1:] if r.maybe(0.8) else text
+def sentence_case(r: Source, text: str, calls: Calls | None = None) -> str:
+    """Mostly with a capital at the beginning, unless a value stands there."""
+    values = [str(v) for _, arguments in calls or () for v in arguments.values()]
+    if any(text.startswith(v) for v in values if v) or r.maybe(0.2):
+        return text
+    return text[:1].upper() + text[1:]
 
 
 def finish(r: Source, tool: Tool, text: str) -> str:
@@ -105,7 +109,8 @@ def single(r: Source, tools: list[Tool]) -> tuple[str, Calls]:
     """A request for one call."""
     tool = r.choice(tools)
     text, arguments = tool.request(r)
-    return sentence_case(r, finish(r, tool, led(r, tool, text))), [(tool, arguments)]
+    calls = [(tool, arguments)]
+    return sentence_case(r, finish(r, tool, led(r, tool, text)), calls), calls
 
 
 def several(r: Source, tools: list[Tool]) -> tuple[str, Calls]:
@@ -115,7 +120,7 @@ def several(r: Source, tools: list[Tool]) -> tuple[str, Calls]:
         many = _one_tool_many_values(r, tool)
         if many:
             return many
-    count = 3 if r.maybe(0.08) else 2
+    count = 3 if r.maybe(0.05) else 2
     text = ""
     calls: Calls = []
     for index in range(count):
@@ -126,11 +131,11 @@ def several(r: Source, tools: list[Tool]) -> tuple[str, Calls]:
         more = led(r, tool, more) if r.maybe(0.5) else more
         joint = pick(r, JOINTS)
         if index:
-            text += joint + (sentence_case(r, more) if joint.endswith(". ") else more)
+            text += joint + (sentence_case(r, more, [(tool, arguments)]) if joint.endswith(". ") else more)
         else:
             text = more
         calls.append((tool, arguments))
-    return sentence_case(r, finish(r, calls[-1][0], text)), calls
+    return sentence_case(r, finish(r, calls[-1][0], text), calls), calls
 
 
 def _one_tool_many_values(r: Source, tool: Tool) -> tuple[str, Calls] | None:
@@ -154,12 +159,13 @@ def _one_tool_many_values(r: Source, tool: Tool) -> tuple[str, Calls] | None:
     if any(" and " in v or "," in v for v in values):
         return None
     joint = r.choice(
-        (" and ", " and ", " and ", ", and ", " and for ", " as well as ")
-        if not r.held
-        else (" and ", " and also ", " plus ")
+        (" and ", " and ", " and also ")
+        if r.held
+        else (" and ", " and ", " and ", ", and ", " and for ", " as well as ", ", ")
     )
     text = text[: -len(value)] + ", ".join(values[:-1]) + joint + values[-1]
-    return sentence_case(r, finish(r, tool, text)), [(tool, {**arguments, key: v}) for v in values]
+    calls = [(tool, {**arguments, key: v}) for v in values]
+    return sentence_case(r, finish(r, tool, text), calls), calls
 
 
 def question(r: Source) -> str:
@@ -216,24 +222,24 @@ def echo(r: Source) -> tuple[str, str]:
     return pick(r, ECHO).format(shown), text
 
 
-def conversation(r: Source, tools: list[Tool], easy: bool = False) -> list[Message]:
-    """One to three requests; an easy one is a single request, seldom for several calls."""
+def conversation(r: Source, tools: list[Tool], short: bool = False) -> list[Message]:
+    """One to three requests; a short one is a single request."""
     out: list[Message] = []
-    for _ in range(1 if easy else r.choice((1, 1, 1, 1, 2, 2, 3))):
+    for _ in range(1 if short else r.choice((1, 1, 1, 1, 1, 2, 2, 3))):
         x = r.random()
-        if x < 0.05 or (not tools and x < 0.4):
+        if x < 0.04 or (not tools and x < 0.4):
             asked, told = r.choice(SMALLTALK_HELD if r.held else CHAT)
             out += [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
-        elif x < 0.09:
+        elif x < 0.07:
             asked, told = echo(r)
             out += [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
         elif x < 0.24 or not tools:
             out += [{"role": "user", "content": unfit(r, tools)}, {"role": "assistant", "content": NONE}]
         else:
-            text, calls = several(r, tools) if x < (0.36 if easy else 0.52) else single(r, tools)
+            text, calls = several(r, tools) if x < 0.5 else single(r, tools)
             out += [{"role": "user", "content": text}, call_message([(t.name, a) for t, a in calls])]
-            if not r.maybe(0.3 if easy else 0.5):
-                if r.maybe(0.6):
+            if r.maybe(0.5):
+                if r.maybe(0.7):
                     break
                 continue
             said: list[str] = []
@@ -248,14 +254,10 @@ def conversation(r: Source, tools: list[Tool], easy: bool = False) -> list[Messa
 def document(r: Source, size: str = "normal") -> Document:
     """A document of one of `SIZES`."""
     counts, branches = SIZES[size]
-    count = 0 if r.maybe(0.05) else r.choice(counts)
-    easy = size == "easy"
-    tools = make_tools(r, count, most=2 if easy else None)
+    count = 0 if r.maybe(0.03) else r.choice(counts)
+    plain = size == "plain"
+    tools = make_tools(r, count, 2 if size == "easy" else 9, plain)
     schemas = [t.schema(r) for t in tools]
-    if easy and r.maybe(0.7):
-        for schema in schemas:
-            for given in schema["function"]["parameters"]["properties"].values():
-                given.pop("description", None)
-    system = None if easy and r.maybe(0.7) else system_prompt(r, size == "long" and r.maybe(0.5))
-    turns = [conversation(r, tools, easy) for _ in range(branches if count else 3)]
+    system = None if size == "easy" else system_prompt(r, size == "long" and r.maybe(0.5))
+    turns = [conversation(r, tools, size in ("easy", "short")) for _ in range(branches)]
     return Document(r.choice(("qwen", "llama")), schemas, system, turns)

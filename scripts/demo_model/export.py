@@ -31,8 +31,10 @@ def export(
 ) -> None:
     """Write weights (as float16, under mlx-lm's names), configuration, tokenizer and one chat template.
 
-    The class is mlx-lm's `llama` with attention biases: for model type `qwen2`, transformers puts Qwen's own
-    pre-tokenizer in place of ours. mlx-lm reads `rope_theta`, not `rope_parameters`.
+    The class is mlx-lm's `llama` with attention biases, under the name of Mistral, which is the same class there. As
+    `llama`, transformers refuses six heads of 64 in a width of 256; as `qwen2`, it puts Qwen's own pre-tokenizer in
+    place of ours; and without a version of its own it looks for a fault of old Mistral tokenizers. mlx-lm reads
+    `rope_theta`, not `rope_parameters`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored = {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in weights.items()}
@@ -43,14 +45,15 @@ def export(
     ids = {token: i for i, token in enumerate(SPECIAL)}
     ends = [ids[t] for t in ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")]
     config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
         "attention_bias": True,
         "vocab_size": shape.vocabulary,
         "hidden_size": shape.width,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
         "intermediate_size": shape.hidden,
         "rms_norm_eps": shape.epsilon,
         "rope_theta": shape.theta,
@@ -61,6 +64,7 @@ def export(
         "eos_token_id": ends,
         "pad_token_id": ids["<|pad|>"],
         "dtype": "float16",
+        "transformers_version": "5.0.0",
     }
     _write(folder / "config.json", config)
     _write(folder / "generation_config.json", {"eos_token_id": ends, "do_sample": False})

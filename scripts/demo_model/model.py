@@ -7,6 +7,7 @@ the output projection, which that class insists on, is added on export.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -35,6 +36,46 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+@dataclass
+class Part:
+    """Sequences of like length that are attended to together.
+
+    `places` `[sequences, length]` are places in the pack (filled up with the place after the last), `parent` the
+    sequence of the first part that each follows and sees (none for the first part), `mask` is added to the scores,
+    `[sequences, 1, 1, length, (parent's length +) length]`.
+    """
+
+    places: Tensor
+    parent: Tensor | None
+    mask: Tensor
+
+
+def parts_of(prefixes: list[list[int]], branches: list[tuple[int, list[int]]], tokens: int) -> list[Part]:
+    """How a pack of `tokens` tokens is attended to: prefixes, then the branches (parent, places) by length."""
+
+    def filled(rows: list[list[int]]) -> Tensor:
+        length = max(1, max(map(len, rows)))
+        return torch.tensor([row + [tokens] * (length - len(row)) for row in rows])
+
+    def causal(places: Tensor) -> Tensor:
+        length = places.shape[1]
+        return torch.full((length, length), float("-inf")).triu(1).expand(len(places), 1, 1, length, length)
+
+    first = filled(prefixes)
+    parts = [Part(first, None, causal(first))]
+    hidden = torch.zeros(first.shape).masked_fill_(first == tokens, float("-inf"))
+    groups: list[list[tuple[int, list[int]]]] = []
+    for parent, places in sorted(branches, key=lambda branch: len(branch[1])):
+        if not groups or len(places) > 1.25 * len(groups[-1][0][1]) + 8:
+            groups.append([])
+        groups[-1].append((parent, places))
+    for group in groups:
+        own, parent = filled([places for _, places in group]), torch.tensor([parent for parent, _ in group])
+        far = hidden[parent][:, None, None, None].expand(-1, 1, 1, own.shape[1], -1)
+        parts.append(Part(own, parent, torch.cat([far, causal(own)], -1)))
+    return parts
+
+
 class Attention(nn.Module):
     """Grouped attention with biases on queries, keys and values."""
 
@@ -47,28 +88,39 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.width, shape.kv_heads * dim)
         self.o_proj = nn.Linear(shape.heads * dim, shape.width, bias=False)
 
-    def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, cache: list[Tensor] | None
-    ) -> Tensor:
-        """`[rows, length, width]`; `cache` holds keys and values of what came before and is extended in place."""
-        rows, length, _ = x.shape
-        dim, group = self.shape.head_dim, self.shape.heads // self.shape.kv_heads
-        q = rotate(self.q_proj(x).view(rows, length, -1, dim).transpose(1, 2), *turn)
-        k = rotate(self.k_proj(x).view(rows, length, -1, dim).transpose(1, 2), *turn)
-        v = self.v_proj(x).view(rows, length, -1, dim).transpose(1, 2)
-        if cache is not None:
-            if cache:
-                k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
-            cache[:] = [k, v]
-        if group > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        if mask is None:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
-        else:
-            # on a CPU this takes two thirds of the time of the fused operation with a mask
-            scores = (q * dim**-0.5) @ k.transpose(2, 3) + mask
-            out = scores.softmax(-1).to(v.dtype) @ v
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], parts: list[Part], back: Tensor) -> Tensor:
+        """`[tokens, width]` to the same shape, before the output projection. `turn` holds the scale of scores too;
+        `back` says where each token stands in the parts one after the other."""
+        kv, dim, group = self.shape.kv_heads, self.shape.head_dim, self.shape.heads // self.shape.kv_heads
+        tokens = x.shape[0]
+        qkv = torch.cat(
+            [
+                rotate(self.q_proj(x).view(tokens, -1, dim), *turn)
+                .view(tokens, kv, group, dim)
+                .transpose(1, 2)
+                .flatten(1),
+                rotate(self.k_proj(x).view(tokens, -1, dim), *turn).flatten(1),
+                self.v_proj(x),
+            ],
+            1,
+        )
+        qkv = F.pad(qkv, (0, 0, 0, 1))
+        told, first = [], None
+        for part in parts:
+            rows, length = part.places.shape
+            packed = qkv.index_select(0, part.places.flatten()).view(rows, length, group + 2, kv, dim)
+            q, k, v = packed.permute(0, 3, 2, 1, 4).split((group, 1, 1), 2)
+            k, v = k.squeeze(2), v.squeeze(2)
+            if part.parent is None:
+                first = (k, v)
+            else:
+                assert first is not None
+                k, v = (torch.cat([a.index_select(0, part.parent), b], 2) for a, b in zip(first, (k, v), strict=True))
+            scores = q.reshape(rows, kv, group * length, dim) @ k.transpose(2, 3)
+            scores = scores.view(rows, kv, group, length, -1) + part.mask.to(scores.dtype)
+            out = scores.softmax(-1).to(v.dtype).view(rows, kv, group * length, -1) @ v
+            told.append(out.view(rows, kv, group, length, dim).permute(0, 3, 1, 2, 4).reshape(rows * length, -1))
+        return torch.cat(told).index_select(0, back)
 
 
 class MLP(nn.Module):
@@ -96,10 +148,13 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, cache: list[Tensor] | None
+        self, x: Tensor, turn: tuple[Tensor, Tensor], parts: list[Part], back: Tensor, wanted: Tensor | None
     ) -> Tensor:
-        """`[rows, length, width]` to the same shape."""
-        x = x + self.self_attn(self.input_layernorm(x), turn, mask, cache)
+        """`[tokens, width]` to the same shape, or to `[wanted, width]`."""
+        seen = self.self_attn(self.input_layernorm(x), turn, parts, back)
+        if wanted is not None:
+            x, seen = x[wanted], seen[wanted]
+        x = x + self.self_attn.o_proj(seen)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -113,22 +168,22 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = RMSNorm(shape)
 
-    def forward(
-        self, ids: Tensor, positions: Tensor, mask: Tensor | None = None, caches: list[list[Tensor]] | None = None
-    ) -> Tensor:
-        """`ids` and `positions` are `[rows, length]`; gives the normed hidden states `[rows, length, width]`.
-
-        `mask` is added to the attention scores (`[rows, 1, length, length]`); without one attention is causal.
-        """
+    def forward(self, ids: Tensor, positions: Tensor, parts: list[Part], wanted: Tensor) -> Tensor:
+        """`ids` and `positions` are `[tokens]`; gives the normed hidden states `[wanted, width]` of the wanted ones."""
         half = self.shape.head_dim // 2
         speed = self.shape.theta ** (-torch.arange(half, dtype=torch.float32) / half)
-        angle = positions[:, None, :, None].float() * speed
-        x = self.embed_tokens(ids)
-        turn = (angle.cos(), angle.sin())
+        angle = positions[:, None, None].float() * speed
+        scale = self.shape.head_dim**-0.25
+        turn = (angle.cos() * scale, angle.sin() * scale)
         if torch.is_autocast_enabled("cpu"):
             turn = (turn[0].bfloat16(), turn[1].bfloat16())
+        order = torch.cat([part.places.flatten() for part in parts])
+        back = torch.empty(len(ids) + 1, dtype=torch.long)
+        back[order] = torch.arange(len(order))
+        back = back[:-1]
+        x = self.embed_tokens(ids)
         for index, layer in enumerate(self.layers):
-            x = layer(x, turn, mask, None if caches is None else caches[index])
+            x = layer(x, turn, parts, back, wanted if index == len(self.layers) - 1 else None)
         return self.norm(x)
 
 
@@ -168,42 +223,61 @@ def build(shape: Shape | None = None, seed: int = 0, circuit: bool = True) -> Mo
     return model
 
 
-def _wire(model: Model, spin: Tensor) -> None:
-    """Set the first two layers to an induction circuit over the last two tokens."""
-    shape = model.shape
-    dim, half, width = shape.head_dim, shape.head_dim // 2, shape.width
-    group = shape.heads // shape.kv_heads
+def match_rows(shape: Shape) -> tuple[list[int], list[int]]:
+    """Rows of a head that RoPE hardly turns, in two halves: only they can carry a match over a distance."""
+    half = shape.head_dim // 2
+    slow = [i for i in range(half) if shape.theta ** (-i * 2 / shape.head_dim) < 0.004]
+    return [j for i in slow[::2] for j in (i, i + half)], [j for i in slow[1::2] for j in (i, i + half)]
+
+
+def look_back(attention: Attention, head: int, distance: int, strength: float = 7.0) -> None:
+    """Let a head attend to the token at this distance, by the biases of queries and keys alone."""
+    shape = attention.shape
+    dim, half = shape.head_dim, shape.head_dim // 2
+    kv = head // (shape.heads // shape.kv_heads)
     speed = shape.theta ** (-torch.arange(half) * 2 / dim)
+    rows, keys = slice(head * dim, (head + 1) * dim), slice(kv * dim, (kv + 1) * dim)
+    attention.k_proj.weight[keys] = 0
+    attention.k_proj.bias[keys] = torch.cat([strength * torch.ones(half), torch.zeros(half)])
+    attention.q_proj.weight[rows] = 0
+    attention.q_proj.bias[rows] = strength * torch.cat([torch.cos(-distance * speed), torch.sin(-distance * speed)])
+
+
+def _wire(model: Model, spin: Tensor) -> None:
+    """Set the first two layers to a circuit that finds where the last tokens stood before, and says what came next.
+
+    Layer 0 looks one, two, three and four tokens back. In layer 1 two pairs of heads ask where (this token, the one
+    before) stood. A third asks where (this token, the one three before) stood: between a tool's name and its first
+    argument stand the same three tokens in every call, and only that one still knows which tool it is.
+    """
+    shape = model.shape
+    dim, width, group = shape.head_dim, shape.width, shape.heads // shape.kv_heads
     first, second = model.model.layers[0].self_attn, model.model.layers[1].self_attn
-    # layer 0: attention by distance alone, from the biases; heads 0 and 1 look one and two tokens back
-    strength = 7.0
-    first.k_proj.weight[:dim] = 0
-    first.k_proj.bias[:dim] = torch.cat([strength * torch.ones(half), torch.zeros(half)])
-    for head, back in ((0, 1), (1, 2)):
-        rows = slice(head * dim, (head + 1) * dim)
-        first.q_proj.weight[rows] = 0
-        first.q_proj.bias[rows] = strength * torch.cat([torch.cos(-back * speed), torch.sin(-back * speed)])
-    reading = _orthonormal(width, dim).T
-    written = _orthonormal(width, 2 * dim)
-    before, before_that = written[:, :dim], written[:, dim:]
-    first.v_proj.weight[:dim] = reading
-    first.o_proj.weight[:, :dim] = before
-    first.o_proj.weight[:, dim : 2 * dim] = before_that
-    # layer 1: find where (the token before, this token) stood; only pairs that RoPE hardly turns carry the match
-    slow = [i for i in range(half) if speed[i] < 0.004]
-    this_pair = [j for i in slow[::2] for j in (i, i + half)]
-    last_pair = [j for i in slow[1::2] for j in (i, i + half)]
+    this_pair, last_pair = match_rows(shape)
+    reading, far = _orthonormal(width, dim).T, len(last_pair)
+    written = _orthonormal(width, 2 * dim + 2 * far)
+    back = [written[:, :dim], written[:, dim : 2 * dim]]
+    for at in (2 * dim, 2 * dim + far):
+        back.append(torch.zeros(width, dim))
+        back[-1][:, last_pair] = written[:, at : at + far]
+    last = shape.kv_heads - 1
+    for head, distance in ((0, 1), (1, 2), (last * group, 3), (last * group + 1, 4)):
+        look_back(first, head, distance)
+        kv = head // group
+        first.v_proj.weight[kv * dim : (kv + 1) * dim] = reading
+        first.o_proj.weight[:, head * dim : (head + 1) * dim] = back[distance - 1]
     strength = 2.5
-    for kv in range(min(2, shape.kv_heads)):
+    for kv in range(shape.kv_heads):
+        asked, answered = (back[2], back[3]) if kv == last else (back[0], back[1])
         k0, q0 = kv * dim, kv * group * dim
         second.q_proj.weight[q0 : q0 + dim] = 0
         second.k_proj.weight[k0 : k0 + dim] = 0
         for row in this_pair:
             second.q_proj.weight[q0 + row] = strength * reading[row]
-            second.k_proj.weight[k0 + row] = strength * before.T[row]
+            second.k_proj.weight[k0 + row] = strength * back[0].T[row]
         for row in last_pair:
-            second.q_proj.weight[q0 + row] = strength * before.T[row]
-            second.k_proj.weight[k0 + row] = strength * before_that.T[row]
+            second.q_proj.weight[q0 + row] = strength * asked.T[row]
+            second.k_proj.weight[k0 + row] = strength * answered.T[row]
         taken = _orthonormal(width, dim).T
         second.v_proj.weight[k0 : k0 + dim] = taken
         second.o_proj.weight[:, q0 : q0 + dim] = 3.0 * spin @ taken.T

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -32,17 +33,27 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Change every matrix that has a gradient."""
+        """Change every matrix. Workers divide the orthogonalising, which is most of the work, among themselves."""
+        shared = dist.is_initialized()
+        rank, workers = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
+            updates = []
+            for index, weight in enumerate(group["params"]):
+                assert weight.grad is not None
                 state = self.state[weight]
                 momentum = state.setdefault("momentum", torch.zeros_like(weight))
                 momentum.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonal(weight.grad.lerp(momentum, group["momentum"]))
+                if index % workers == rank:
+                    updates.append(orthogonal(weight.grad.lerp(momentum, group["momentum"])))
+                else:
+                    updates.append(torch.zeros_like(weight))
+            flat = torch.cat([update.flatten() for update in updates])
+            if shared:
+                dist.all_reduce(flat)
+            pieces = flat.split([update.numel() for update in updates])
+            for weight, update in zip(group["params"], pieces, strict=True):
                 weight.mul_(1 - group["lr"] * group["decay"])
-                weight.add_(update, alpha=-group["lr"] * 0.2 * max(weight.shape) ** 0.5)
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * 0.2 * max(weight.shape) ** 0.5)
 
 
 def optimisers(model: Model, lr: float, muon: bool = True) -> list[Optimizer]:

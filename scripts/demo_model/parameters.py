@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import words as w
 from .kinds import ENUMS, FLAGS, KINDS
 from .split import Source, held_out
 from .values import invented, plain_word
@@ -41,7 +42,7 @@ class Parameter:
         if self.kind == "enum":
             return r.choice(self.choices)
         if self.kind == "flag":
-            return r.maybe(0.7)
+            return r.maybe(0.85)
         if self.json == "array":
             whole = KINDS[self.kind].make
             return list(r.fresh(lambda: _sided(r, whole(r))))
@@ -54,7 +55,7 @@ class Parameter:
             out["items"] = {"type": "string"}
         if self.choices:
             out["enum"] = list(self.choices)
-        if r.maybe(0.45):
+        if r.maybe(0.2):
             kind = KINDS.get(self.kind)
             known = kind.meaning if kind and r.maybe(0.6) else ()
             words = split_name(self.name)
@@ -85,8 +86,26 @@ def parameter(r: Source, kind: str, taken: set[str]) -> Parameter:
     if kind == "flag":
         return Parameter(r.choice([f for f in FLAGS if f not in taken]), kind)
     names = [n for n in KINDS[kind].names if n not in taken]
-    name = r.choice(names) if names and r.maybe(0.9) else invented(r)
-    return Parameter(name, kind)
+    if not names or r.maybe(0.08 if r.held else 0.3):
+        return Parameter(new_name(r, taken), kind)
+    return Parameter(r.choice(names), kind)
+
+
+def new_name(r: Source, taken: set[str]) -> str:
+    """A name that says nothing of the kind: it has to be read in the schema. In training some are no words at all."""
+    while True:
+        x = r.random()
+        name = (
+            r.choice(w.NOUNS)
+            if x < 0.5
+            else r.choice(w.ATTRIBUTES)
+            if x < 0.7
+            else f"{r.choice(w.NOUNS)}_{r.choice(w.NOUNS)}"
+        )
+        if not r.held and r.maybe(0.2):
+            name = invented(r)
+        if name not in taken:
+            return name
 
 
 def parameters(r: Source, kinds: list[str]) -> list[Parameter]:
@@ -96,7 +115,7 @@ def parameters(r: Source, kinds: list[str]) -> list[Parameter]:
         out.append(parameter(r, kind, {p.name for p in out}))
     for p in out[1:]:
         p.required = r.maybe(0.75)
-    if r.maybe(0.25):
+    if r.maybe(0.2):
         p = parameter(r, r.choice(("enum", "integer", "flag", "word", "phrase", "date")), {p.name for p in out})
         p.required = False
         out.append(p)

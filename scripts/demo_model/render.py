@@ -21,13 +21,38 @@ def dumps(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def listed(tool: dict[str, Any], word: str) -> str:
+    """A tool as the model is shown it: a call of it with types in place of values, then what is said about it.
+
+    So most of a call is a copy of what stands in the prompt, and a list of tools is a third as long as its schemas.
+    """
+    given = tool["parameters"]
+    about = "".join(f"; {k}: {p['description']}" for k, p in given["properties"].items() if "description" in p)
+    said = f" {tool['description']}" if tool.get("description") else ""
+    return f'{{"name": {dumps_name(tool)}, "{word}": {_shapes(given)}}}{said}{about}'
+
+
+def _shapes(given: dict[str, Any]) -> str:
+    required = given.get("required", ())
+    parts = (f'"{k}": {_shape(p)}{"" if k in required else "?"}' for k, p in given["properties"].items())
+    return "{" + ", ".join(parts) + "}"
+
+
+def _shape(given: dict[str, Any]) -> str:
+    if "enum" in given:
+        return '"' + "|".join(given["enum"]) + '"'
+    if "items" in given:
+        return f"[{_shape(given['items'])}]"
+    return '"string"' if given["type"] == "string" else str(given["type"])
+
+
 def _header(role: str) -> str:
     return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
 
 
 def render_prefix(style: str, schemas: list[dict[str, Any]], system: str | None) -> str:
     """What stands before the first turn."""
-    tools = "".join("\n" + dumps(s) for s in schemas)
+    tools = "".join("\n" + listed(s["function"], "arguments" if style == "qwen" else "parameters") for s in schemas)
     gap = "\n" if system else ""
     if style == "qwen":
         if not schemas and not system:

@@ -28,8 +28,8 @@ def said(value: Any) -> str:
 def answer(result: Any) -> str:
     """The answer that uses a tool's result.
 
-    A number or a single word: `The result is 7.`; a text: that text; an object: `The price is 7 and the size is big.`;
-    a list: `I found a, b and c.`; an error: `The tool failed: why.`; success without more: `Done.`
+    A number, one word or two: `The result is 7.`; a longer text: itself; an object: `The price is 7 and the size is
+    2.`; a list: `I found a, b and c.`; an error: `The tool failed: why.`; success without more: `Done.`
     """
     if isinstance(result, dict):
         if "error" in result:
@@ -45,8 +45,8 @@ def answer(result: Any) -> str:
     text = str(result).strip()
     if not text:
         return "Done."
-    if " " not in text:
-        return f"The result is {text.rstrip('.')}."
+    if text.count(" ") < 2 and "\n" not in text:
+        return f"The result is {text.rstrip('.!?')}."
     text = text.split("\n")[0]
     return text if text[-1] in ".!?" else text + "."
 
@@ -81,6 +81,8 @@ def make_result(r: Source, tool: Tool, arguments: dict[str, Any]) -> Any:
         names = r.choice(
             (("temperature", "condition"), ("temp", "sky"), ("degrees", "weather"), ("temperature", "conditions"))
         )
+        if r.maybe(0.25):
+            return f"{degrees} degrees"
         if r.maybe(0.3):
             return (
                 f"{r.choice(CONDITIONS)}, {degrees} degrees"

@@ -33,15 +33,13 @@ def score(model: Model, rows: list[Row], tokens: int = 8192, bf16: bool = True) 
     count: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for batch in group(Source(0), list(rows), tokens):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            mask = batch.mask.bfloat16() if bf16 else batch.mask
-            hidden = model.model(batch.ids, batch.positions, mask)
+            hidden = model.model(batch.ids, batch.positions, batch.parts, batch.wanted)
+        said = batch.wanted + 1
+        right = model.lm_head(hidden.float()).argmax(-1) == batch.ids[said]
         for row, kinds in enumerate(batch.kinds):
-            at = batch.turn[row].nonzero().flatten()
-            best = model.lm_head(hidden[row, at - 1].float()).argmax(-1)
-            right = best == batch.ids[row, at]
-            turns = batch.turn[row, at]
+            mine_all = batch.row[said] == row
             for number, kind in enumerate(kinds, 1):
-                mine = right[turns == number]
+                mine = right[mine_all & (batch.turn[said] == number)]
                 count[kind][0] += bool(mine.all())
                 count[kind][1] += 1
                 if kind == "no tool fits":

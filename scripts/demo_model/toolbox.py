@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 - data: words in a row
 """Where tools come from: a catalogue of familiar ones, and an endless supply of unfamiliar ones."""
 
 from __future__ import annotations
@@ -6,18 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from . import words as w
-from .catalogue import CATALOGUE_NAMES, CODING, ENTRIES, EVERYDAY
+from .catalogue import CATALOGUE_NAMES, CODING, ENTRIES, EVERYDAY, MORE
 from .kinds import KINDS
-from .parameters import Parameter, parameter, parameters, split_name
-from .phrasings import ACT, ASK, BARE, PLAIN
+from .parameters import Parameter, new_name, parameter, parameters, split_name
+from .phrasings import ACT, ASK, BARE, PLAIN, Split
 from .split import Source, held_out
 from .tools import Tool
 from .values import invented
 
-LOOKUP_KINDS = ("place", "place", "person", "word", "word", "identifier", "path", "phrase", "date", "url", "email")
-
-# code, commands and patterns belong to the tools of the catalogue
-ACTION_KINDS = tuple(k for k in KINDS if k not in ("expression", "command", "pattern", "lines"))
+# kinds of parameters, as often as they stand here; code, commands and patterns belong to the tools of the catalogue
+LOOKUP_KINDS = tuple(
+    "place place place person person word word identifier identifier path phrase date url email".split()
+)
+ACTION_KINDS = tuple(
+    """place place person person person phrase phrase phrase word word date date time time integer integer integer
+    number number enum enum enum flag email path path identifier identifier url sentence language list people""".split()
+)
 
 
 def styled(r: Source, words: str) -> str:
@@ -36,13 +41,18 @@ def _topic(*texts: str) -> frozenset[str]:
 
 
 def unfamiliar(r: Source) -> Tool:
-    """A tool of the source's side, made up: a look-up, an action, or one whose name says nothing."""
+    """A tool of the source's side, made up: a look-up, an action, or (in training) one whose name says nothing."""
     x = r.random()
-    if x < 0.34:
+    if x < 0.4:
         return _lookup(r)
-    if x < 0.8:
+    if x < 0.86 or (r.held and x < 0.93):
         return _action(r)
-    return _plain(r) if x < 0.87 else _nonsense(r)
+    return _plain(r) if r.held or x < 0.92 else _nonsense(r)
+
+
+def some(r: Source, split: Split, count: int = 8) -> list[str]:
+    """A few phrasings of the source's side, to choose from."""
+    return r.choices(split.held if r.held else split.train, k=count)
 
 
 def _named(r: Source, make: Any) -> Any:
@@ -55,7 +65,7 @@ def _named(r: Source, make: Any) -> Any:
 
 def _lookup(r: Source) -> Tool:
     def make() -> tuple[str, tuple[str, str]]:
-        noun = r.choice(w.ATTRIBUTES) if r.maybe(0.8) else invented(r) if r.maybe(0.4) else r.choice(w.NOUNS)
+        noun = r.choice(w.ATTRIBUTES) if r.maybe(0.7) else r.choice(w.NOUNS) if r.held or r.maybe(0.7) else invented(r)
         if r.maybe(0.15):
             noun = r.choice(w.ADJECTIVES) + "_" + noun
         verb = r.choice(w.LOOKUPS)
@@ -71,9 +81,7 @@ def _lookup(r: Source) -> Tool:
     given = parameters(r, kinds)
     key = next(p for p in given if p.kind == kinds[0])
     said = split_name(noun)
-    frames = tuple(
-        f.replace("{noun}", said).replace("{key}", "{" + key.name + "}") for f in (ASK.held if r.held else ASK.train)
-    )
+    frames = tuple(f.replace("{noun}", said).replace("{key}", "{" + key.name + "}") for f in some(r, ASK))
     by = split_name(key.name)
     about = r.choice(
         (
@@ -88,7 +96,7 @@ def _lookup(r: Source) -> Tool:
 def _action(r: Source) -> Tool:
     def make() -> tuple[str, tuple[str, str]]:
         verb = r.choice(tuple(w.SYNONYMS))
-        noun = r.choice(w.OBJECTS) if r.maybe(0.82) else invented(r) if r.maybe(0.4) else r.choice(w.NOUNS)
+        noun = r.choice(w.OBJECTS) if r.maybe(0.75) else r.choice(w.NOUNS) if r.held or r.maybe(0.7) else invented(r)
         return styled(r, r.choice((f"{verb}_{noun}", f"{verb}_{noun}", f"{verb}_{noun}", f"{noun}_{verb}"))), (
             noun,
             verb,
@@ -97,10 +105,7 @@ def _action(r: Source) -> Tool:
     name, (noun, verb) = _named(r, make)
     given = parameters(
         r,
-        [
-            r.choice((*ACTION_KINDS, "enum", "flag", "phrase", "sentence"))
-            for _ in range(r.choice((1, 1, 1, 2, 2, 2, 3, 3)))
-        ],
+        [r.choice(ACTION_KINDS) for _ in range(r.choice((1, 1, 1, 1, 2, 2, 2, 2, 3)))],
     )
     said = split_name(noun)
     says = r.choice(w.SYNONYMS[verb]) if r.maybe(0.4) else w.SYNONYMS[verb][0]
@@ -109,10 +114,7 @@ def _action(r: Source) -> Tool:
         if not said.startswith(tuple("aeiou"))
         else r.choice(("an", "the", "my"))
     )
-    frames = tuple(
-        f.replace("{do}", says).replace("{thing}", f"{article} {said}".strip())
-        for f in (ACT.held if r.held else ACT.train)
-    )
+    frames = tuple(f.replace("{do}", says).replace("{thing}", f"{article} {said}".strip()) for f in some(r, ACT))
     act = split_name(verb)
     about = r.choice(
         (
@@ -134,9 +136,7 @@ def _plain(r: Source) -> Tool:
 
     name, noun = _named(r, make)
     said = split_name(noun)
-    frames = tuple(
-        f.replace("{name}", split_name(name)).replace("{noun}", said) for f in (PLAIN.held if r.held else PLAIN.train)
-    )
+    frames = tuple(f.replace("{name}", split_name(name)).replace("{noun}", said) for f in some(r, PLAIN))
     return Tool(
         name,
         split_name(name).capitalize(),
@@ -152,12 +152,8 @@ def _nonsense(r: Source) -> Tool:
         return styled(r, invented(r) + r.choice(("", " " + invented(r), " " + r.choice(w.OBJECTS)))), None
 
     name, _ = _named(r, make)
-    given = (
-        parameters(r, [r.choice((*ACTION_KINDS, "enum", "flag")) for _ in range(r.choice((1, 1, 2, 3)))])
-        if r.maybe(0.85)
-        else []
-    )
-    frames = tuple(f.replace("{name}", name) for f in (BARE.held if r.held else BARE.train))
+    given = parameters(r, [r.choice(ACTION_KINDS) for _ in range(r.choice((1, 1, 2, 3)))]) if r.maybe(0.85) else []
+    frames = tuple(f.replace("{name}", name) for f in some(r, BARE))
     return Tool(
         name,
         r.choice(("A tool", "", f"Runs {name}", f"The {name} tool", "Internal tool")),
@@ -168,12 +164,20 @@ def _nonsense(r: Source) -> Tool:
     )
 
 
-def familiar(r: Source) -> Tool:
-    """A tool of the catalogue; mostly under another name, or with other parameter names, than people expect."""
-    x = r.random()
-    name, about, given, frames, topic = r.choice(CODING if x < 0.2 else ENTRIES if x < 0.6 else EVERYDAY)
+PLAINEST = 21  # the first entries of the catalogue: weather, time, sums, files
+
+
+def familiar(r: Source, plain: bool = False) -> Tool:
+    """A tool of the catalogue; unless `plain`, often with other names, or of parameters, than people expect."""
+    x = r.uniform(0, 0.4) if plain else r.random()
+    name, about, given, frames, topic = r.choice(
+        CODING if x < 0.15 else ENTRIES[:PLAINEST] if x < 0.4 else ENTRIES if x < 0.6 else (*EVERYDAY, *MORE)
+    )
     said = tuple(_numbered(frame, given) for frame in frames)
     params = [replace(p) for p in given]
+    asks = "question" if frames[0].startswith(("what", "how", "who", "where", "is", "when")) else "order"
+    if plain or r.maybe(0.35):
+        return Tool(name, about, params, said, frozenset(topic.split()), familiar=True, asks=asks)
     if r.maybe(0.5):
         params = [_renamed(r, p, {q.name for q in given}) for p in params]
         for p, q in zip(given, params, strict=True):
@@ -199,7 +203,6 @@ def familiar(r: Source) -> Tool:
             ),
         )
         name = variant if not held_out(variant) else name
-    asks = "question" if frames[0].startswith(("what", "how", "who", "where", "is", "when")) else "order"
     return Tool(name, about, params, said, frozenset(topic.split()), familiar=True, asks=asks)
 
 
@@ -208,7 +211,7 @@ def _renamed(r: Source, p: Parameter, taken: set[str]) -> Parameter:
     if p.kind in ("enum", "flag") or r.maybe(0.5):
         return p
     names = [n for n in KINDS[p.kind].names if n not in taken]
-    name = r.choice(names) if r.maybe(0.85) else invented(r)
+    name = r.choice(names) if r.maybe(0.7) else new_name(r, taken)
     taken.add(name)
     return replace(p, name=name, extra={})
 

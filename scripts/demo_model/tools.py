@@ -25,29 +25,15 @@ class Tool:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def schema(self, r: Source) -> dict[str, Any]:
-        """The tool as a client sends it; incidental keys and their order differ from call to call."""
+        """The tool as a client sends it, sometimes without a description."""
         properties = {p.name: p.schema(r) for p in self.parameters}
-        body: dict[str, Any] = {"type": "object", "properties": properties}
         required = [p.name for p in self.parameters if p.required]
-        if required and r.maybe(0.93):
+        body: dict[str, Any] = {"type": "object", "properties": properties}
+        if required:
             body["required"] = required
-        elif not required and r.maybe(0.4):
-            body["required"] = []
-        if r.maybe(0.22):
-            body["additionalProperties"] = False
-        if r.maybe(0.12):
-            body["$schema"] = r.choice(
-                ("http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema")
-            )
-        if r.maybe(0.1):
-            body = dict(sorted(body.items()))
         function: dict[str, Any] = {"name": self.name, "description": self.description, "parameters": body}
-        if r.maybe(0.06):
+        if r.maybe(0.1):
             del function["description"]
-        if r.maybe(0.08):
-            function["strict"] = r.maybe(0.7)
-        if r.maybe(0.06):
-            function = dict(sorted(function.items()))
         return {"type": "function", "function": function}
 
     def request(self, r: Source) -> tuple[str, dict[str, Any]]:
@@ -67,7 +53,8 @@ class Tool:
         first = True
         for p in rest:
             arguments[p.name] = p.make(r)
-            text += _said(r, p, arguments[p.name], explicit, joint, first)
+            alone = not any(q is not p and _confused(p, q) for q in self.parameters)
+            text += _said(r, p, arguments[p.name], explicit, joint, first, alone)
             first = False
         order = {p.name: i for i, p in enumerate(self.parameters)}
         return text, dict(sorted(arguments.items(), key=lambda item: order[item[0]]))
@@ -99,15 +86,24 @@ def spoken(r: Source, parameter: Parameter, value: Any) -> str:
     return text
 
 
-def _said(r: Source, p: Parameter, value: Any, explicit: str, joint: str, first: bool) -> str:
-    """How one more argument is added to a request."""
+VAGUE = ("place", "person", "phrase", "sentence", "word", "identifier", "lines", "list", "people", "email")
+
+
+def _confused(p: Parameter, q: Parameter) -> bool:
+    """Whether a value without the parameter's name could belong to either."""
+    both = {p.kind, q.kind}
+    return p.kind == q.kind or all(k in VAGUE for k in both) or both == {"number", "integer"}
+
+
+def _said(r: Source, p: Parameter, value: Any, explicit: str, joint: str, first: bool, alone: bool) -> str:
+    """How one more argument is added to a request; `alone`: the tool has no other that it could be taken for."""
     text = spoken(r, p, value)
     ways = p.says or (KINDS[p.kind].says if p.kind in KINDS else ())
-    if p.name in COUNTED and r.maybe(0.75):
+    if p.name in COUNTED and p.json == "integer" and r.maybe(0.75):
         return " " + COUNTED[p.name].format(text)
     if p.kind == "flag" and value and r.maybe(0.6):
         return r.choice((", make it {}", ", {} please", " ({})", " and make it {}", ", {}")).format(split_name(p.name))
-    if ways and r.maybe(0.5):
+    if ways and alone and r.maybe(0.65):
         way = r.choice(ways)
         return ("" if way[0] in ".,?" else " ") + way.format(SPOKEN.get(text, text) if p.choices else text)
     name = p.name if r.maybe(0.5) else split_name(p.name)
@@ -118,6 +114,23 @@ def _said(r: Source, p: Parameter, value: Any, explicit: str, joint: str, first:
 def led(r: Source, tool: Tool, text: str) -> str:
     """An order with what polite people put before it; other requests as they are."""
     plain = tool.asks == "order" and not text.startswith(
-        ("I ", "I'", "let", "we ", "my ", "it ", "you ", "time ", "go ")
+        (
+            "I ",
+            "I'",
+            "let",
+            "we ",
+            "my ",
+            "it ",
+            "it'",
+            "you ",
+            "time ",
+            "go ",
+            "would ",
+            "don't",
+            "somebody",
+            "make sure",
+            "the ",
+            "about ",
+        )
     )
-    return pick(r, LEADS) + text if plain and r.maybe(0.5) else text
+    return pick(r, LEADS) + text if plain and r.maybe(0.4) else text

@@ -190,9 +190,12 @@ def test_errors(client: openai.OpenAI) -> None:
         client.chat.completions.create(**{**SAY_HELLO, "temperature": 9})
     assert bad.value.param == "temperature"
 
-    with pytest.raises(openai.BadRequestError) as promise:
-        client.chat.completions.create(model=QWEN, messages=[PARIS], tool_choice="required", **TOOLS)
-    assert promise.value.param == "tool_choice"
+    member = {"type": "integer", "minimum": 3, "maximum": 2}
+    nothing = {"type": "object", "properties": {"a": member}, "required": ["a"]}
+    shape = {"type": "json_schema", "json_schema": {"name": "nothing", "schema": nothing}}
+    with pytest.raises(openai.BadRequestError) as impossible:
+        client.chat.completions.create(**SAY_HELLO, response_format=shape)
+    assert impossible.value.param == "response_format"
     assert client.chat.completions.create(**SAY_HELLO).choices[0].message.content
 
 

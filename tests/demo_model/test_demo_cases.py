@@ -4,7 +4,7 @@ import json
 
 import evaluate_demo_model as evaluation
 from demo_model import split
-from demo_model.cases import Case, generated, given, handwritten, problems, used
+from demo_model.cases import DRAWN, Case, generated, given, handwritten, problems, used
 from demo_model.dialogues import document
 from demo_model.results import answer, answer_to
 from demo_model.split import Source
@@ -58,7 +58,7 @@ def test_the_proof_sees_a_phrasing_of_training():
     def as_drawn():
         r = Source(4_000_000)
         while True:
-            doc = document(r, "short" if r.maybe(0.45) else "normal")
+            doc = document(r, r.choice(DRAWN))
             yield from ((doc, turns) for turns in doc.branches)
 
     doc, turns = next((d, b) for d, b in as_drawn() if b[1].get("tool_calls") and len(b[0]["content"]) > 60)

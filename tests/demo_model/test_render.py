@@ -65,7 +65,7 @@ def test_arguments_may_come_back_as_text():
     }
     for style in ("qwen", "llama"):
         ours = "".join(t for t, _ in render_turns(style, 1, [message]))
-        rendered = template(style).render(messages=[message], tools=[{"a": 1}])
+        rendered = template(style).render(messages=[message], tools=[{"name": "f"}])
         assert ours in rendered
         assert '{"a":"é"}' in ours
 
@@ -101,3 +101,40 @@ def test_what_is_trained_is_what_the_model_says_itself():
                 assert all(
                     json.dumps(c["function"]["arguments"], ensure_ascii=False) in text for c in message["tool_calls"]
                 )
+
+
+@pytest.mark.parametrize(("style", "word"), [("qwen", "arguments"), ("llama", "parameters")])
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        (None, "{}"),
+        ({}, "{}"),
+        ({"type": "object"}, "{}"),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, '{"a": "string"}'),
+        ({"properties": {"a": {"type": "integer"}}}, '{"a": integer?}'),
+        ({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]}, '{"a": "string"}'),
+        ({"properties": {"a": {"anyOf": [{"type": "number"}, {"type": "null"}]}}}, '{"a": number?}'),
+        ({"properties": {"a": {"type": "string", "enum": ["x", 'y"']}}}, '{"a": "x|y\\""?}'),
+        ({"properties": {"a": {"enum": [1, 2]}}}, '{"a": 1|2?}'),
+        ({"properties": {"a": {"type": "array", "items": {"type": "string"}}}}, '{"a": ["string"]?}'),
+        ({"properties": {"items": {"type": "array"}}}, '{"items": array?}'),
+        ({"properties": {"properties": {"type": "string"}}}, '{"properties": "string"?}'),
+        (
+            {"properties": {"o": {"type": "object", "properties": {"k": {"type": "boolean"}}, "required": ["k"]}}},
+            '{"o": {"k": boolean}?}',
+        ),
+        ({"properties": {"any": True, "ref": {"$ref": "#/x"}}}, '{"any": any?, "ref": any?}'),
+        ({"properties": {'q"': {"type": "string"}}, "required": ['q"']}, '{"q\\"": "string"}'),
+    ],
+)  # fmt: skip
+def test_a_tool_is_shown_as_a_call_of_it(style, word, parameters, shown):
+    tool = {"type": "function", "function": {"name": "f", "description": "Does it", "parameters": parameters}}
+    text = template(style).render(messages=[{"role": "user", "content": "x"}], tools=[tool])
+    assert f'\n{{"name": "f", "{word}": {shown}}} Does it' in text
+
+
+def test_what_is_said_about_parameters_stands_behind_the_tool():
+    properties = {"city": {"type": "string", "description": "Where"}, "day": {"type": "string"}, "any": True}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": properties}}}
+    text = template("qwen").render(messages=[{"role": "user", "content": "x"}], tools=[tool])
+    assert '"any": any?}}; city: Where\n' in text

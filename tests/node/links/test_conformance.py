@@ -101,32 +101,40 @@ async def test_concurrent_senders_stay_whole(transport: Transport) -> None:
         assert all(same(sent, got) for sent, got in zip(mine, theirs, strict=True))
 
 
-async def test_a_slow_reader_stops_the_sender(transport: Transport) -> None:
-    """A step of 40 MiB to a reader that takes one message at a time: never more than the window is under way."""
+@pytest.mark.parametrize("size", [40 * MIB, codec.INLINE_BYTES], ids=["one step", "many steps"])
+async def test_a_slow_reader_stops_the_sender(transport: Transport, size: int) -> None:
+    """40 MiB, in one step or in many whose tensors travel in their own messages, to a reader that takes one message at
+    a time: never more than the window is under way."""
     receiver = Receiver(held=True)
-    big = step(1, 40 * MIB)
+    entries = [step(number, size) for number in range(40 * MIB // size)]
     sent = 0
 
     def count(data: bytes) -> None:
         nonlocal sent
-        message = codec.decode(data)
-        if isinstance(message, codec.Piece):
-            assert len(message.data) <= PIECE_BYTES
-            sent += len(message.data)
+        carried = codec.carried_bytes(codec.decode(data))
+        if carried:
+            assert carried <= PIECE_BYTES
+            sent += carried
             assert receiver.pipe is not None
             assert sent - receiver.pipe.received <= WINDOW_BYTES
+
+    async def send() -> None:
+        for entry in entries:
+            await link.send(entry)
 
     await transport.listen(receiver)
     link = await OutgoingLink.open(SteppedPipe(await transport.dial(), count), HELLO)
     await soon(receiver.ready.wait())
     assert receiver.pipe is not None
-    sending = asyncio.create_task(link.send(big))
+    sending = asyncio.create_task(send())
     while not sending.done():
         receiver.pipe.let(1)
         await asyncio.sleep(0.002)
     await sending
-    receiver.pipe.let(100)
-    assert same(big, (await receiver.take(1))[0])
+    receiver.pipe.let(1000)
+    arrived = await receiver.take(len(entries))
+    assert sent == 40 * MIB
+    assert all(same(entry, got) for entry, got in zip(entries, arrived, strict=True))
     await link.close()
     await soon(receiver.over.wait())
 
@@ -161,18 +169,19 @@ async def test_a_sender_keeps_to_the_piece_and_the_credit_that_its_peer_names(tr
         await pipe.receive()
         ready = pb.LinkReady(credit_bytes=1000, max_piece_bytes=400)
         await pipe.send(pb.StreamActivationsResponse(ready=ready).SerializeToString())
-        while sum(sizes) < 5000:
+        while sum(sizes) < 5400:
             data = await pipe.receive()
             assert data is not None
-            message = codec.decode(data)
-            if isinstance(message, codec.Piece):
-                sizes.append(len(message.data))
-                credit = pb.CreditGrant(bytes=len(message.data))
+            carried = codec.carried_bytes(codec.decode(data))
+            if carried:
+                sizes.append(carried)
+                credit = pb.CreditGrant(bytes=carried)
                 await pipe.send(pb.StreamActivationsResponse(credit=credit).SerializeToString())
 
     await transport.listen(accept)
     link = await OutgoingLink.open(await transport.dial(), HELLO)
     await soon(link.send(step(1, 5000)))
+    await soon(link.send(step(2, 400)))
     await link.close()
     assert max(sizes) == 400
 
@@ -321,6 +330,16 @@ async def test_a_piece_larger_than_agreed_breaks_the_link(transport: Transport) 
     pipe = await greeted(transport)
     for message in codec.to_messages(step(1, PIECE_BYTES + 1), PIECE_BYTES + 1, 2):
         await pipe.send(codec.encode(message))
+    assert "agreed" in (await broken(pipe)).message
+    assert receiver.entries.empty()
+    await pipe.close()
+
+
+async def test_a_step_that_carries_more_than_agreed_breaks_the_link(transport: Transport) -> None:
+    receiver = Receiver()
+    await transport.listen(receiver)
+    pipe = await greeted(transport)
+    await pipe.send(codec.encode(codec.StepMessage(2, step(1, PIECE_BYTES + 1), PIECE_BYTES + 1)))
     assert "agreed" in (await broken(pipe)).message
     assert receiver.entries.empty()
     await pipe.close()

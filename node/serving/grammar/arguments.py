@@ -1,0 +1,182 @@
+"""The arguments of one call, as the format writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from node.serving.grammar import patterns
+from node.serving.grammar.elements import Elements
+from node.serving.grammar.lark import Lark, choice, join, optional
+from node.serving.grammar.leaves import Leaves
+from node.serving.grammar.nodes import EVERYTHING, Array, Constants, Never, Node, Number, Object, Schema, Text
+from node.serving.grammar.raw import Leaf
+from node.serving.grammar.sequences import sequence
+from node.serving.grammar.values import JSON, PYTHON, Notation, Values, bare_name
+from parsers.format import Capture, ElementArguments, Expect, Format, RawValue, Wire
+
+# The JSON types that the request's schema gives the value at a path.
+Types = Callable[[tuple[str, ...]], frozenset[str]]
+# A name that no schema lists: it asks what holds of those that are not listed.
+_OTHER = "\n"
+_LONGEST_NAME = 256
+
+
+def arguments(spec: Format, wire: Wire, lark: Lark, schema: Schema, leaves: Leaves, types: Types) -> str:
+    """The expression for the arguments; empty where there can be none. The schema's root is that of an object."""
+    if wire.style == "json":
+        return Values(lark, schema, JSON, leaves).value(schema.root)
+    if wire.style == "braces":
+        return Values(lark, schema, Notation(",", ":", mark=wire.quote), leaves).value(schema.root)
+    roots = [node for node in schema.options(schema.root) if isinstance(node, Object)]
+    writer: _Python | _Parameters | Elements
+    if wire.style == "python":
+        writer = _Python(lark, schema, leaves)
+    elif wire.style == "elements":
+        close = next(state.close for state in spec.states.values() if isinstance(state, ElementArguments))
+        writer = Elements(lark, schema, leaves, types, wire.quote, close)
+    else:
+        writer = _Parameters(spec, wire, lark, schema, leaves, types)
+    ways = [writer.members(root) for root in roots]
+    needed = [way for way in ways if way]
+    return optional(choice(needed)) if len(needed) < len(ways) else choice(needed)
+
+
+class _Python:
+    """``key=value, ...`` between the brackets of a call."""
+
+    def __init__(self, lark: Lark, schema: Schema, leaves: Leaves) -> None:
+        self._lark = lark
+        self._leaves = leaves
+        self._values = Values(lark, schema, PYTHON, leaves)
+
+    def members(self, root: Object) -> str:
+        """The expression for the members; empty for none."""
+        parts = []
+        for member in root.members:
+            if isinstance(member.node, Never):
+                continue
+            if (
+                not member.name
+                or len(member.name) >= _LONGEST_NAME
+                or any(char.isspace() or char in ",:=()[]{}'\"<" for char in member.name)
+            ):
+                self._leaves.warn(member.name, "the format cannot write the name")
+            else:
+                key = self._lark.text(f"{member.name}=")
+                parts.append((join(key, self._values.value(member.node)), member.required))
+        others = ""
+        if not isinstance(root.rest, Never):
+            others = join(bare_name(self._lark, self._leaves, root, "", "="), self._values.value(root.rest))
+        return sequence(self._lark, parts, ", ", others, root.minimum, root.maximum)
+
+
+class _Parameters:
+    """Raw parameters, each between tags of its own."""
+
+    def __init__(self, spec: Format, wire: Wire, lark: Lark, schema: Schema, leaves: Leaves, types: Types) -> None:
+        self._lark = lark
+        self._schema = schema
+        self._leaves = leaves
+        self._types = types
+        self._open, self._middle, self._close = wire.parameter
+        ends, cuts = _raw_ends(spec, self._close.strip())
+        keys = [one for one in spec.states.values() if isinstance(one, Capture) and one.what == "key"]
+        self._closes = [edge.literal for one in keys for edge in one.edges]
+        self._escaped = any(one.escaped for one in keys)
+        self._leaf = Leaf(lark, schema, leaves, patterns.without(ends, cuts))
+        self._typed = "{string}" in self._middle or "{type}" in self._middle
+
+    def members(self, root: Object) -> str:
+        """The expression for the members; empty for none."""
+        parts = []
+        for member in root.members:
+            if isinstance(member.node, Never):
+                continue
+            name = member.name
+            ways = self._parameter(member.node, name) if self._can_write(name) else []
+            if not ways:
+                self._leaves.warn(name, "the format cannot write the parameter")
+            else:
+                parts.append((choice(ways), member.required))
+        others = ""
+        if not isinstance(root.rest, Never):
+            others = choice(self._parameter(root.rest, None, root))
+        return sequence(self._lark, parts, "", others, root.minimum, root.maximum)
+
+    def _can_write(self, name: str) -> bool:
+        """Whether the parser reads the name back."""
+        whole = name == name.strip() and 0 < len(name) < _LONGEST_NAME and not (self._escaped and set(name) & set('&"'))
+        return whole and all((name + close).index(close) == len(name) for close in self._closes)
+
+    def _parameter(self, node: Node, name: str | None, root: Object | None = None) -> list[str]:
+        """The ways to write one parameter, its tags included; without a name one that the root does not list."""
+
+        def tag(middle: str) -> str:
+            if name is not None:
+                return self._lark.text(self._open + name + middle)
+            assert root is not None
+            before, close = self._lark.rsplit(self._open)
+            behind, rest = self._lark.split(middle)
+            return join(before, bare_name(self._lark, self._leaves, root, close, behind), rest)
+
+        if not self._typed:
+            types = self._types((_OTHER if name is None else name,))
+            ways = self._leaf.ways(node, types, self._close)
+            return [join(tag(self._middle), choice(ways))] if ways else []
+        groups: dict[str, list[Node]] = {}
+        for one in self._schema.options(node):
+            for kind, part in _kinds(one):
+                groups.setdefault(
+                    "string" if kind == "string" else kind if "{type}" in self._middle else "json", []
+                ).append(part)
+        found = []
+        for kind, nodes in groups.items():
+            middle = self._middle.replace("{string}", "true" if kind == "string" else "false").replace("{type}", kind)
+            if kind == "string":
+                found.append(join(tag(middle), self._leaf.string(nodes, self._close)))
+            else:
+                found.append(join(tag(middle), choice([self._leaf.json(one, self._close) for one in nodes])))
+        return found
+
+
+def _kinds(node: Node) -> list[tuple[str, Node]]:
+    """The node's JSON types, with the part of it that is of each."""
+    if isinstance(node, Text):
+        return [("string", node)]
+    if isinstance(node, Number):
+        return [("number", node)]
+    if isinstance(node, Object):
+        return [("object", node)]
+    if isinstance(node, Array):
+        return [("array", node)]
+    if isinstance(node, Constants):
+        groups: dict[str, list[str]] = {}
+        for value in node.values:
+            kind = {'"': "string", "t": "boolean", "f": "boolean", "n": "null"}.get(value[0], "number")
+            groups.setdefault(kind, []).append(value)
+        return [(kind, Constants(tuple(values))) for kind, values in groups.items()]
+    return [kind for one in EVERYTHING.options for kind in _kinds(one)]
+
+
+def _raw_ends(spec: Format, close: str) -> tuple[list[str], list[str]]:
+    """What ends a raw value wherever it stands, and what does so with other markup behind it."""
+    ends, cuts = [close], list[str]()
+    for state in spec.states.values():
+        if isinstance(state, RawValue) and any(edge.literal == close for edge in state.edges):
+            for edge in state.edges:
+                if edge.keep:
+                    (cuts if _is_cut(spec, edge.to, edge.literal) else ends).append(edge.literal)
+        if isinstance(state, Expect) and any(not edge.literal for edge in state.edges):
+            # What a value must not begin with, for there it would be read in another way.
+            leads = {edge.to for edge in state.edges}
+            if any(isinstance(spec.states.get(to), RawValue) for to in leads):
+                ends.extend(edge.literal for edge in state.edges if edge.literal)
+    return list(dict.fromkeys(ends)), cuts
+
+
+def _is_cut(spec: Format, to: str, literal_text: str) -> bool:
+    """Whether the literal, in the state behind the value, ends more than the value."""
+    state = spec.states.get(to)
+    edges = state.edges if isinstance(state, Expect) else ()
+    found = next((edge for edge in edges if edge.literal == literal_text), None)
+    return found is not None and not isinstance(spec.states.get(found.to), Capture)

@@ -1,0 +1,1 @@
+"""What the benchmarks share: their command lines, and processes that answer in lines."""

@@ -1,0 +1,86 @@
+"""What a grammar holds a value to, as a JSON schema again."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from node.serving.grammar.leaves import Leaves
+from node.serving.grammar.nodes import Anything, Array, Constants, Never, Node, Number, Object, Reference, Text, Union
+from node.serving.grammar.schema import Schema
+
+
+def kept(schema: Schema, leaves: Leaves) -> dict[str, Any]:
+    """The schema of what is left of one, with `leaves` for what the lexer refuses."""
+    definitions = {name: _node(node, leaves) for name, node in schema.definitions.items()}
+    return {"allOf": [_node(schema.root, leaves)], "$defs": definitions}
+
+
+def _node(node: Node, leaves: Leaves) -> Any:
+    match node:
+        case Anything():
+            return True
+        case Never():
+            return False
+        case Reference(name):
+            return {"$ref": f"#/$defs/{name}"}
+        case Union(options):
+            return {"anyOf": [_node(one, leaves) for one in options]}
+        case Constants(values):
+            return {"enum": [json.loads(value) for value in values]}
+        case Text():
+            return _text(leaves.kept(node))
+        case Number():
+            return _number(leaves.kept(node))
+        case Array():
+            rest = _node(node.rest, leaves)
+            found = {"type": "array", "prefixItems": [_node(one, leaves) for one in node.prefix], "items": rest}
+            return found | _counts(node.minimum, node.maximum, "Items")
+        case Object():
+            return _object(node, leaves)
+
+
+def _counts(low: int, high: int | None, what: str) -> dict[str, int]:
+    return {f"min{what}": low} | ({} if high is None else {f"max{what}": high})
+
+
+def _text(node: Text) -> dict[str, Any]:
+    found = [{"pattern": rf"^(?:{_python(pattern)})\Z"} for pattern in node.patterns]
+    return {"type": "string", "allOf": found, **_counts(node.minimum, node.maximum, "Length")}
+
+
+def _python(pattern: str) -> str:
+    """As Python's `re` reads it, which knows neither `\\x{..}` nor a class in a class."""
+    pattern = pattern.replace(r"[^\s\x{1c}-\x{1f}\x{feff}]", r"\S")
+    return re.sub(r"\\x\{([0-9a-f]+)\}", lambda hit: re.escape(chr(int(hit[1], 16))), pattern)
+
+
+def _number(node: Number) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": "integer" if node.integer else "number"}
+    if node.low is not None:
+        found["exclusiveMinimum" if node.low_open else "minimum"] = node.low
+    if node.high is not None:
+        found["exclusiveMaximum" if node.high_open else "maximum"] = node.high
+    if node.multiple is not None:
+        found["multipleOf"] = node.multiple
+    return found
+
+
+def _object(node: Object, leaves: Leaves) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "type": "object",
+        "properties": {member.name: _node(member.node, leaves) for member in node.members},
+        "required": [member.name for member in node.members if member.required],
+    }
+    found |= _counts(node.minimum, node.maximum, "Properties")
+    names = leaves.kept(node.names)
+    rest = _node(node.rest, leaves)
+    if names == Text():
+        return found | {"additionalProperties": rest}
+    # Names that are not listed match `names`.
+    listed = "|".join(re.escape(member.name) for member in node.members)
+    return found | {
+        "propertyNames": {"anyOf": [{"pattern": rf"^(?:{listed})\Z" if node.members else r"(?!)"}, _text(names)]},
+        "additionalProperties": rest,
+    }
