@@ -87,7 +87,8 @@ class ChatStream:
     def _chunk(self, index: int, members: str, reason: str = "null", reports: Sequence[TokenReport] = ()) -> str:
         logprobs = ""
         if self._with_logprobs:
-            shown = json.dumps(chat_logprobs(reports)) if reports else "null"
+            # OpenAI's description of chunks, unlike that of whole answers, does not let the refusal be null.
+            shown = json.dumps({**chat_logprobs(reports), "refusal": []}) if reports else "null"
             logprobs = f',"logprobs":{shown}'
         return f'{self._starts[index]}{members}}}{logprobs},"finish_reason":{reason}}}]{self._after}'
 

@@ -7,8 +7,8 @@ the only state, so that another head could rebuild it by feeding the ids again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import parsers.events as ev
 from node.engine.head import Sample
@@ -29,12 +29,14 @@ _REASONS = {
 class Answer:
     """How the answer of a request is to be read.
 
-    ``single_call``: a second call in one turn is dropped with a warning.
+    ``single_call``: a second call in one turn is dropped with a warning. ``checks``: what is wrong with a tool's
+    arguments, or "", for those that could not be held to what the request asks for.
     """
 
     stops: Sequence[str]
     stop_ids: frozenset[int]
     single_call: bool
+    checks: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
 
 
 class Generation:
@@ -200,7 +202,9 @@ class Generation:
     def _call_end(self, event: ev.CallEnd) -> None:
         call_id, name = self._names[event.index]
         call = pb.ToolCall(tool_call_id=call_id, name=name, arguments_json=event.arguments)
-        end = pb.ToolCallEnd(index=event.index, tool_call=call, warning=event.warning or "")
+        check = self._answer.checks.get(name)
+        warning = event.warning or (check(event.arguments) if check is not None else "")
+        end = pb.ToolCallEnd(index=event.index, tool_call=call, warning=warning)
         self._emit(tool_call_end=end)
 
     def _finish(self, reason: str) -> None:

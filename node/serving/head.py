@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from node.engine.head import HeadShard
-from node.engine.sampling import Constraint, RowSampler
+from node.engine.sampling import RowSampler
 from node.engine.worker import Worker
 from node.links.base import Pipe
 from node.links.link import IncomingLink
 from node.serving.generation import Answer, Generation, check_context
 from node.serving.grammar.demand import Demand, demand_of
+from node.serving.grammar.turns import Held
 from node.serving.model import HeadModel, ServedModel
 from node.serving.prompt import Prompt
 from node.serving.ring import Ring
@@ -213,7 +214,7 @@ class PipelineHead:
         asked = request.max_tokens if request.HasField("max_tokens") else None
         max_tokens = check_context(len(prompt.ids), asked, self.model.context_tokens)
         stop_ids = frozenset() if request.ignore_eos else self.model.stop_ids
-        constraint, warnings = await self._constraint(demand, request, served, prompt, max_tokens)
+        held = await self._hold(demand, request, served, prompt, max_tokens)
         scheduler = self._scheduler
         if scheduler is None:
             raise UnavailableError(self.pipeline.reason or "the pipeline is loading", code="model_unavailable")
@@ -221,7 +222,7 @@ class PipelineHead:
             request.generation_id,
             self.model.vocabulary,
             _parser(request, served, prompt),
-            Answer(tuple(request.stop), stop_ids, single_call=_single_call(request)),
+            Answer(tuple(request.stop), stop_ids, _single_call(request), held.checks),
             len(prompt.ids),
         )
         await self._take_over(request.generation_id)
@@ -232,13 +233,13 @@ class PipelineHead:
             max_tokens=max_tokens,
             reserve=min(reserve, self._limits.kv_tokens) if asked is None else reserve,
             stop_ids=stop_ids,
-            sampler=RowSampler.for_prompt(sampling, prompt.ids, constraint=constraint),
+            sampler=RowSampler.for_prompt(sampling, prompt.ids, constraint=held.constraint),
             client=generation,
         )
         self._live[request.generation_id] = (generation, ticket)
         listener = served.renderer.listen(request, prompt, stop_ids)
         try:
-            generation.accepted(self._pipeline_id, prompt.ids, warnings)
+            generation.accepted(self._pipeline_id, prompt.ids, held.warnings)
             async for events in generation.events():
                 listener.take(events)
                 yield events
@@ -247,12 +248,12 @@ class PipelineHead:
             if self._live.get(request.generation_id, (None,))[0] is generation:
                 del self._live[request.generation_id]
 
-    async def _constraint(
+    async def _hold(
         self, demand: Demand | None, request: pb.GenerateRequest, served: ServedModel, prompt: Prompt, max_tokens: int
-    ) -> tuple[Constraint | None, Sequence[str]]:
-        """What holds the answer to the demand, with a parser of its own, and what it does not hold."""
+    ) -> Held:
+        """What holds the answer to the demand, with a parser of its own."""
         if demand is None:
-            return None, ()
+            return Held()
         parser = _parser(request, served, prompt)
         assert parser is not None  # only a conversation demands anything
         held = await served.grammars.hold(demand, parser, prompt.suffix, max_tokens)

@@ -8,6 +8,7 @@ FORMAT = Format(
     openers={">>>": "recipient"},
     bare="recipient",
     bare_first="",
+    messages=True,
     states={
         "recipient": Expect((Edge("all\n", END), Edge("", "name")), space=False),
         "name": Capture("name", (Edge("\n", "arguments"),), declared=True),

@@ -43,7 +43,7 @@ ENTRIES: tuple[tuple[str, str, tuple[Parameter, ...], tuple[str, ...], str], ...
     ("multiply", "Multiply two numbers", (P("a", "number"), P("b", "number")), ("what is {0} times {1}", "multiply {0} by {1}", "{0} * {1}", "compute {0} x {1}", "{0} times {1}"), "multiply"),
     ("divide", "Divide a by b", (P("a", "number"), P("b", "number")), ("what is {0} divided by {1}", "divide {0} by {1}", "{0} / {1}", "{0} over {1}"), "divide"),
     ("calculator", "Evaluate an arithmetic expression", (P("expression", "expression"),),
-     ("calculate {0}", "what is {0}", "compute {0}", "how much is {0}", "{0}", "work out {0}", "evaluate {0}", "{0} = ?", "what's {0}"), "calculator calculate"),
+     ("calculate {0}", "what is {0}", "what is {0}", "what is {0}", "what is {0}", "compute {0}", "how much is {0}", "{0}", "work out {0}", "evaluate {0}", "{0} = ?", "what's {0}"), "calculator calculate"),
     ("calculate", "Do a calculation", (P("expression", "expression"),), ("calculate {0}", "what is {0}", "how much is {0}", "solve {0}", "please do {0}"), "calculator calculate"),
     ("search_web", "Search the web", (P("query", "phrase"),),
      ("search the web for {0}", "look up {0} online", "google {0}", "find information about {0}", "search for {0}", "search online for {0}", "what does the web say about {0}"), "search web"),

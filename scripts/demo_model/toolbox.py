@@ -165,6 +165,7 @@ def _nonsense(r: Source) -> Tool:
 
 
 PLAINEST = 21  # the first entries of the catalogue: weather, time, sums, files
+FIRST_TRIED = ("get_weather", "calculator", "calculator", "read_file")
 
 
 def familiar(r: Source, plain: bool = False) -> Tool:
@@ -173,6 +174,9 @@ def familiar(r: Source, plain: bool = False) -> Tool:
     name, about, given, frames, topic = r.choice(
         CODING if x < 0.15 else ENTRIES[:PLAINEST] if x < 0.4 else ENTRIES if x < 0.6 else (*EVERYDAY, *MORE)
     )
+    if plain and r.maybe(0.4):
+        tried = r.choice(FIRST_TRIED)
+        name, about, given, frames, topic = r.choice([e for e in ENTRIES if e[0] == tried])
     said = tuple(_numbered(frame, given) for frame in frames)
     params = [replace(p) for p in given]
     asks = "question" if frames[0].startswith(("what", "how", "who", "where", "is", "when")) else "order"

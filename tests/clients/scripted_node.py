@@ -78,15 +78,25 @@ class ScriptedSampler(RowSampler):
 
     def next_token(self) -> int | None:
         """The token that the script goes on with; None where it has ended, or where something else was said."""
-        done = len(self.said)
-        if self.tokens[:done] == self.said:
-            return self.tokens[done] if done < len(self.tokens) else None
-        said = self.tokenizer.decode(self.said, skip_special_tokens=False)
-        if not self.text.startswith(said) or self.text == said:
+        if self.tokens[: len(self.said)] != self.said:
+            self._follow(self.tokenizer.decode(self.said, skip_special_tokens=False))
+        if len(self.said) >= len(self.tokens):
             return None
-        rest = self.tokenizer.encode(self.text[len(said) :], add_special_tokens=False).ids
-        self.tokens = [*self.said, *rest]
-        return rest[0]
+        token, mask = self.tokens[len(self.said)], self.mask()
+        if mask is None or mask[token >> 3] >> (token & 7) & 1:
+            return token
+        # A grammar that ends within the token wants its text in smaller ones.
+        text = self.tokenizer.decode([token], skip_special_tokens=False)
+        for length in range(len(text) - 1, 0, -1):
+            ids = self.tokenizer.encode(text[:length], add_special_tokens=False).ids
+            if len(ids) == 1 and mask[ids[0] >> 3] >> (ids[0] & 7) & 1:
+                return ids[0]
+        return token
+
+    def _follow(self, said: str) -> None:
+        """Goes on with the script behind what was said, if that is how the script begins."""
+        rest = self.text[len(said) :] if self.text.startswith(said) else ""
+        self.tokens = [*self.said, *self.tokenizer.encode(rest, add_special_tokens=False).ids]
 
 
 class ScriptedDraw(Draw):

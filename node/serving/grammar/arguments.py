@@ -79,11 +79,10 @@ class _Parameters:
         self._leaves = leaves
         self._types = types
         self._open, self._middle, self._close = wire.parameter
-        ends, cuts = _raw_ends(spec, self._close.strip())
         keys = [one for one in spec.states.values() if isinstance(one, Capture) and one.what == "key"]
         self._closes = [edge.literal for one in keys for edge in one.edges]
         self._escaped = any(one.escaped for one in keys)
-        self._leaf = Leaf(lark, schema, leaves, patterns.without(ends, cuts))
+        self._leaf = Leaf(lark, schema, leaves, patterns.without(*_raw_ends(spec, self._close.strip())))
         self._typed = "{string}" in self._middle or "{type}" in self._middle
 
     def members(self, root: Object) -> str:
@@ -158,7 +157,7 @@ def _kinds(node: Node) -> list[tuple[str, Node]]:
     return [kind for one in EVERYTHING.options for kind in _kinds(one)]
 
 
-def _raw_ends(spec: Format, close: str) -> tuple[list[str], list[str]]:
+def _raw_ends(spec: Format, close: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What ends a raw value wherever it stands, and what does so with other markup behind it."""
     ends, cuts = [close], list[str]()
     for state in spec.states.values():
@@ -171,7 +170,7 @@ def _raw_ends(spec: Format, close: str) -> tuple[list[str], list[str]]:
             leads = {edge.to for edge in state.edges}
             if any(isinstance(spec.states.get(to), RawValue) for to in leads):
                 ends.extend(edge.literal for edge in state.edges if edge.literal)
-    return list(dict.fromkeys(ends)), cuts
+    return tuple(dict.fromkeys(ends)), tuple(cuts)
 
 
 def _is_cut(spec: Format, to: str, literal_text: str) -> bool:

@@ -52,7 +52,8 @@ class GrammarWriter:
         """The tokens to be masked where no call is wanted: those that open calls and nothing else."""
         spec = self._spec
         answers = (*spec.dropped, *spec.ends, *(text for one in spec.thoughts for text in (one.open, one.close)))
-        found = [] if spec.messages else [hit for one in spec.openers for hit in Lark(self._markers).markers_in(one)]
+        calls = [one for one, state in spec.openers.items() if not isinstance(spec.states[state], Header)]
+        found = [hit for one in calls for hit in Lark(self._markers).markers_in(one)]
         return tuple(dict.fromkeys(self._markers[one] for one in found if not any(one in text for text in answers)))
 
     def calls(self, tools: Sequence[Tool], *, several: bool) -> Grammar:
@@ -95,7 +96,11 @@ class GrammarWriter:
             there = sheet.callable_tools(tools)
             calls = self._turn(sheet, there, several, "beside") if there else []
             answer = sheet.answer(self._wire, schema_json)
-            return join(f"{_blank(3)}?", choice([answer, *calls, *self._thought(sheet, thought)]))
+            others = [*calls, *self._thought(sheet, thought)]
+            frame = self._wire.answer[0]
+            if not frame or frame in self._spec.dropped or _indent(frame):
+                return join(f"{_blank(3)}?", choice([answer, *others]))
+            return choice([answer, join(f"{_blank(3)}?", choice(others)) if others else ""])
 
         return self._written(start)
 
@@ -113,8 +118,10 @@ class GrammarWriter:
         whole = [text.strip() for text in texts if not lark.markers_in(text)]
         # Of a marker with a token in it, that token may begin something else: what stands behind it may not follow.
         behind = [lark.split(self._past(lark, text))[0] for text in texts if lark.markers_in(text)]
-        parts = [regex(one) for one in patterns.without(whole)]
+        parts = [regex(one) for one in patterns.without(tuple(whole))]
         if any(behind):
+            # A complement alone would allow bytes that are no text.
+            parts += [] if parts else [regex(patterns.ANY)]
             parts.append("~" + regex(patterns.either(filter(None, behind)) + patterns.ANY))
         return Grammar(f"start: TEXT\nTEXT: {' & '.join(parts)}\n") if parts else None
 
@@ -185,7 +192,8 @@ class GrammarWriter:
     def _thought(self, sheet: Sheet, wanted: bool) -> list[str]:
         """The opening marker of a thought: the one that the vocabulary has a token for, if any."""
         thoughts = self._spec.thoughts if wanted else ()
-        found = next((one for one in thoughts if one.open in self._markers), thoughts[0] if thoughts else None)
+        known = (one for one in thoughts if sheet.lark.markers_in(one.open))
+        found = next(known, thoughts[0] if thoughts else None)
         return [sheet.lark.text(found.open.lstrip())] if found is not None else []
 
     def _written(self, start: Callable[[Sheet], str]) -> Grammar:

@@ -29,7 +29,7 @@ COMPILE_SECONDS: Final = 10.0
 _COMPILERS: Final = 2
 _KEPT: Final = 64
 """Grammars that are kept, the ones used last."""
-_WAITING: Final = 64
+_WAITING: Final = 256
 """Grammars that may be under way or wait for it."""
 _LONGEST: Final = 4 * 1024 * 1024
 """Characters of a grammar."""

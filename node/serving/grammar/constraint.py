@@ -41,7 +41,8 @@ class Turn:
     """Tokens with the whole marker of a call in them, and more."""
     whole: Start | None = None
     rest: Start | None = None
-    thought: Thought | None = None
+    thoughts: tuple[Thought, ...] = ()
+    """The kinds of thought, of which the first is the one that the prompt has opened, if any."""
     text: Start | None = None
     markers: frozenset[int] = frozenset()
     banned: frozenset[int] = frozenset()
@@ -74,7 +75,8 @@ class TurnConstraint:
         self._matcher: Matcher | None = None
         self._pending: Future[bytes] | None = None
         self._forced: tuple[int, ...] = ()
-        # The tokens that close the thought, once its time is up.
+        # The kind of thought that is open, and the tokens that close it, once its time is up.
+        self._thought = turn.thoughts[0] if turn.thoughts else None
         self._closing: tuple[int, ...] = ()
         # The newest text of the thought: where its closing marker may be on its way.
         self._tail = ""
@@ -205,17 +207,17 @@ class TurnConstraint:
             self._let_go()
         elif not matcher.complete:
             self._follow(matcher)
-        elif turn.rest is not None and self._opens_thought(matcher.taken):
+        elif turn.rest is not None and (thought := self._opened(matcher.taken)) is not None:
+            self._thought = thought
             self._think()
         else:
             self._let_go("over")
         return True
 
-    def _opens_thought(self, taken: Sequence[int]) -> bool:
-        """Whether a grammar that is complete has ended with the opening of a thought, and nothing before it."""
-        assert self._turn.thought is not None
-        text = b"".join(self._tokens.bytes_of[token] for token in taken)
-        return text.strip() == self._turn.thought.open.strip().encode()
+    def _opened(self, taken: Sequence[int]) -> Thought | None:
+        """The thought whose opening is all that a grammar, now complete, has taken; None where it is something else."""
+        text = b"".join(self._tokens.bytes_of[token] for token in taken).strip()
+        return next((one for one in self._turn.thoughts if text == one.open.strip().encode()), None)
 
     def _take_thought(self, token: int) -> bool:
         turn, reading = self._turn, self._reading
@@ -225,9 +227,9 @@ class TurnConstraint:
             self._closing = self._closing[1:]
         elif token in turn.stop_ids or token in turn.banned:
             return False
-        assert turn.thought is not None
+        assert self._thought is not None
         assert turn.rest is not None
-        close = turn.thought.close
+        close = self._thought.close
         careful = close not in self._tokens.markers or reading.stage == "opening"
         before = reading.copy() if careful and not reading.settled else None
         tail, text = self._tail, self._tail + reading.feed(token)
@@ -271,7 +273,7 @@ class TurnConstraint:
 
     def _close_in_time(self) -> None:
         """Closes the thought as soon as what must be left for the rest would be touched."""
-        thought = self._turn.thought
+        thought = self._thought
         assert thought is not None
         if self._left <= self._reserve + len(thought.close) + thought.before_close:
             closing = self._close_ids()
@@ -280,7 +282,7 @@ class TurnConstraint:
 
     def _close_ids(self) -> tuple[int, ...]:
         """The tokens that close the thought from where it stands."""
-        thought, tail = self._turn.thought, self._tail
+        thought, tail = self._thought, self._tail
         assert thought is not None
         marker = self._tokens.markers.get(thought.close)
         if marker is None:

@@ -73,7 +73,10 @@ def demand_of(request: pb.GenerateRequest) -> Demand | None:
 
 
 def _several(request: pb.GenerateRequest) -> bool:
-    return request.parallel_tool_calls or not request.HasField("parallel_tool_calls")
+    """Whether more than one call may come. A choice that names one tool means one call, if nothing else is said."""
+    if request.HasField("parallel_tool_calls"):
+        return request.parallel_tool_calls
+    return request.tool_choice.mode != pb.TOOL_CHOICE_MODE_REQUIRED or len(request.tool_choice.names) != 1
 
 
 def _tools(request: pb.GenerateRequest) -> tuple[Tool, ...]:

@@ -37,7 +37,7 @@ class Elements:
         self._types = types
         self._mark = mark
         self._closing = (close, "tool_call")
-        self._leaf = Leaf(lark, schema, leaves, patterns.without([mark]))
+        self._leaf = Leaf(lark, schema, leaves, patterns.without((mark,)))
         # Of what contains itself: what follows its opening tag, by the name of the tag.
         self._known: dict[tuple[str, str], str] = {}
 
@@ -58,7 +58,7 @@ class Elements:
         closed = f"({name} & ~{regex(patterns.either(self._closing))})"
         opened = self._lark.terminal(join(literal(inside), name, literal(">")))
         value = self._lark.terminal(
-            join("(" + " & ".join(map(regex, patterns.without([self._mark]))) + ")", literal(text))
+            join("(" + " & ".join(map(regex, patterns.without((self._mark,)))) + ")", literal(text))
         )
         return join(before, opened, value, closing, self._lark.terminal(join(literal("</"), closed, literal(">"))))
 

@@ -90,15 +90,15 @@ class Sheet:
             raise InvalidRequestError("response_format: nothing can satisfy the schema", param="response_format")
         leaves = self._leaves("response_format", schema)
         value = Values(self.lark, schema, JSON, leaves).value(schema.root)
-        before, behind = (self.lark.text(text) for text in wire.answer)
+        frame, close = wire.answer
+        before = self.lark.text(frame.lstrip(" "))
         # What the parser drops may be missing: the prompt may have written it.
-        if wire.answer[0] in self._spec.dropped:
-            before = optional(before)
-        # No lead that is a call's own.
-        leads = [lead for lead in wire.lead if before and lead not in self._spec.openers and wire.answer[0] not in lead]
-        leads = [lead for lead in leads if not wire.answer[1] or wire.answer[1] not in lead]
+        ways = [optional(before) if frame in self._spec.dropped else before]
+        for lead in wire.lead if frame else ():
+            if lead not in self._spec.openers and frame not in lead and not (close and close in lead):
+                ways.append(self.lark.text(lead + frame))
         self._collect(leaves)
-        return join(optional(choice([self.lark.text(lead) for lead in leads])), before, value, optional(behind))
+        return join(choice(ways), value, optional(self.lark.text(close)))
 
     def _calls(self, wire: Wire, head: str, tools: Sequence[Tool], manner: Manner) -> str:
         """A call of one of the tools, behind `head`."""

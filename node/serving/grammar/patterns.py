@@ -8,6 +8,7 @@ validates the text finds that it fits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from node.serving.grammar.lark import escape
 
@@ -305,7 +306,8 @@ def either(texts: Iterable[str]) -> str:
     return "(?:" + "|".join(map(escape, texts)) + ")"
 
 
-def without(ends: Iterable[str], cuts: Iterable[str] = ()) -> tuple[str, ...]:
+@lru_cache(maxsize=256)
+def without(ends: tuple[str, ...], cuts: tuple[str, ...] = ()) -> tuple[str, ...]:
     """What text must match that holds none of `ends`, nor one of `cuts` right before other markup or its own end.
 
     Markup is whatever begins with the cut's first character; white space does not count. The expressions hold no

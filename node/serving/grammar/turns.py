@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+import json
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from node.serving.grammar.calls import Grammar, GrammarWriter
+from node.serving.grammar.calls import Custom, Grammar, GrammarWriter
 from node.serving.grammar.compiler import Compiled, GrammarCompiler, Validate
 from node.serving.grammar.constraint import Turn, TurnConstraint
 from node.serving.grammar.demand import Demand
@@ -14,16 +16,24 @@ from node.serving.grammar.reading import Reading
 from node.serving.pieces import Vocabulary
 from parsers import Format, Parser
 from parsers.format import Thought
-from tandem.errors import InvalidRequestError
+from tandem.errors import InvalidRequestError, TandemError
+
+_LONGEST_CHECKED: Final = 16 * 1024
+"""Characters of an input that are checked on the event loop: some milliseconds."""
 
 WriteWith = Callable[[GrammarWriter], Grammar]
 
 
 class Held(NamedTuple):
-    """The constraint of a turn, and what of the demand it does not hold."""
+    """What holds a turn to a demand: nothing, where there is none.
 
-    constraint: TurnConstraint
-    warnings: tuple[str, ...]
+    ``warnings`` say what of the demand is not held. ``checks`` say what is wrong with the arguments of a call, or "",
+    by the tool's name, where only a finished call can be looked at.
+    """
+
+    constraint: TurnConstraint | None = None
+    warnings: tuple[str, ...] = ()
+    checks: Mapping[str, Callable[[str], str]] = MappingProxyType({})
 
 
 class TurnGrammars:
@@ -64,9 +74,13 @@ class TurnGrammars:
             turn, warnings = await self._calls(demand)
         else:
             turn, warnings = await self._none()
+        checks = {}
+        for tool in demand.tools:
+            if tool.custom is not None and tool.custom.syntax == "lark":
+                checks[tool.name] = await self._check(tool.custom)
         tokens, masks = self._compiler.tokens, self._compiler.masks
         reading = Reading(self._vocabulary, tokens, parser)
-        return Held(TurnConstraint(turn, reading, tokens, masks, max_tokens), warnings)
+        return Held(TurnConstraint(turn, reading, tokens, masks, max_tokens), warnings, checks)
 
     async def _whole(self, demand: Demand, parser: Parser, prompt_suffix: str) -> tuple[Turn, tuple[str, ...]]:
         """Calls, or JSON, and nothing else, but for a thought before it."""
@@ -88,7 +102,7 @@ class TurnGrammars:
             self._compiler.stop_ids,
             whole=partial(self._compiler.matcher, whole),
             rest=partial(self._compiler.matcher, rest) if rest is not None else None,
-            thought=_thought(thoughts, prompt_suffix, self._compiler.tokens.markers),
+            thoughts=_last_opened_first(thoughts, prompt_suffix),
             banned=self._opening - self._closing,
         )
         return turn, whole.warnings
@@ -117,6 +131,14 @@ class TurnGrammars:
         markers = frozenset(self._compiler.tokens.markers.values()) - self._compiler.stop_ids - self._openers
         start = partial(self._compiler.matcher, compiled)
         return Turn(self._compiler.stop_ids, text=start, markers=markers), compiled.warnings
+
+    async def _check(self, custom: Custom) -> Callable[[str], str]:
+        """What is wrong with a call to a custom tool under a grammar in Lark.
+
+        Its input is held to the grammar only where the format writes it as it is, and not in JSON.
+        """
+        compiled = await self._compile(custom, lambda writer: Grammar(custom.definition), "tools")
+        return partial(_wrong_input, self._compiler, compiled)
 
     async def _compile(self, what: object, write: WriteWith, param: str) -> Compiled:
         def written(validate: Validate) -> Grammar:
@@ -163,9 +185,22 @@ class TurnGrammars:
         )
 
 
-def _thought(thoughts: Sequence[Thought], prompt_suffix: str, markers: Container[str]) -> Thought | None:
-    """The kind of thought that the prompt has opened last, or else the one that a grammar opens."""
-    opened = [one for one in thoughts if one.open in prompt_suffix]
-    if opened:
-        return max(opened, key=lambda one: prompt_suffix.rfind(one.open))
-    return next((one for one in thoughts if one.open in markers), thoughts[0] if thoughts else None)
+def _wrong_input(compiler: GrammarCompiler, compiled: Compiled, arguments: str) -> str:
+    try:
+        text = str(json.loads(arguments)["input"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "the call has no input"
+    if len(text) > _LONGEST_CHECKED:
+        return f"the input is longer than {_LONGEST_CHECKED} characters, and was not checked"
+    try:
+        matcher = compiler.matcher(compiled)
+        tokens = compiler.tokens.write(text.encode())
+        fits = matcher.consume_all(tokens) == len(tokens) and matcher.accepting
+    except TandemError as error:
+        return error.message
+    return "" if fits else "the input does not follow the tool's grammar"
+
+
+def _last_opened_first(thoughts: tuple[Thought, ...], prompt_suffix: str) -> tuple[Thought, ...]:
+    """The kinds of thought in the order in which the prompt has opened them last."""
+    return tuple(sorted(thoughts, key=lambda one: -prompt_suffix.rfind(one.open)))

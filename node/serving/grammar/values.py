@@ -109,7 +109,7 @@ class Values:
         if not mark:
             return self._leaves.text_json(node, self._within)
         before, after = self._lark.split(mark)
-        body = self._leaves.text(node, *map(regex, patterns.without([mark])))
+        body = self._leaves.text(node, *map(regex, patterns.without((mark,))))
         string = self._lark.terminal(join(body, literal(before)))
         return join(self._lark.text(mark), string, after)
 

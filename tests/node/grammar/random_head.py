@@ -163,10 +163,19 @@ def make_shard(index: int, stages: int, vocabulary: int, hidden: int, layers: in
 
 @asynccontextmanager
 async def random_head(
-    folder: Path, formats: Sequence[str] = (), *, stages: int = 1, hidden: int = 32, layers: int = 2
+    folder: Path,
+    formats: Sequence[str] = (),
+    *,
+    stages: int = 1,
+    hidden: int = 32,
+    layers: int = 3,
+    template: bool = False,
 ) -> AsyncIterator[RandomHead]:
-    """A head that is ready."""
-    names = [membership_pb2.ServedName(name=key, tool_format=key) for key in formats or sorted(FORMATS)]
+    """A head that is ready. ``template`` where the folder has none."""
+    names = [
+        membership_pb2.ServedName(name=key, tool_format=key, chat_template=TEMPLATE if template else "")
+        for key in formats or sorted(FORMATS)
+    ]
     pipeline = membership_pb2.Pipeline(
         pipeline_id="local",
         served_names=names,

@@ -12,8 +12,10 @@ NAMES = st.one_of(PLAIN_NAMES, st.sampled_from(["$id", "a b", "q\"'<", ""]), st.
 _TEXTS = st.text(max_size=8)
 _SMALL = st.integers(0, 4)
 _PATTERNS = st.sampled_from(
-    ["^[a-z]+$", "^a|b$", r"\d{2,4}", "", "^$", r"^(?:\w+-)*\w+$", "[^/]", r"^\S.*\S$", "^(a|b)c?$", r"^[\w.-]+@x\.y$"]
-    + [r"^.{3,5}$", "é", r"^\u0041[^\n]{0,3}$", "(?=x)y", r"(a)\1", r"\bword\b"]
+    (
+        *("^[a-z]+$", "^a|b$", r"\d{2,4}", "", "^$", r"^(?:\w+-)*\w+$", "[^/]", r"^\S.*\S$", "^(a|b)c?$"),
+        *(r"^[\w.-]+@x\.y$", r"^.{3,5}$", "é", r"^\u0041[^\n]{0,3}$", "(?=x)y", r"(a)\1", r"\bword\b"),
+    )
 )
 _FORMATS = st.sampled_from(
     ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"]
