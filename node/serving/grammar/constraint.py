@@ -43,6 +43,8 @@ class Turn:
     rest: Start | None = None
     thoughts: tuple[Thought, ...] = ()
     """The kinds of thought, of which the first is the one that the prompt has opened, if any."""
+    lead: tuple[int, ...] = ()
+    """Tokens that begin what follows a thought, where the format writes it as a message of its own."""
     text: Start | None = None
     markers: frozenset[int] = frozenset()
     banned: frozenset[int] = frozenset()
@@ -245,6 +247,8 @@ class TurnConstraint:
         matcher = turn.rest()
         if matcher.consume_all(ids) == len(ids):
             self._closing = ()
+            if not ids and matcher.validate(turn.lead) == len(turn.lead):
+                self._forced = turn.lead
             self._follow(matcher)
             return True
         if before is None:

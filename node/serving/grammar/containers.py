@@ -26,7 +26,7 @@ Read = Callable[[Any, str], Node]
 """Reads a schema inside, at a place."""
 
 # Counting members takes a rule for each of them at each count.
-_COUNTS = 2_000
+_COUNTS = 600
 
 
 def read_array(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:

@@ -89,7 +89,7 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the definition of this name may be; only what contains itself needs one."""
+    """What the definition of this name may be."""
 
     name: str
 
@@ -217,8 +217,14 @@ def fits(value: Any, node: Node, definitions: Mapping[str, Node]) -> bool:
     return False
 
 
+# A class in a class, which Python's expressions do not have.
+_NESTED = re.compile(r"\[(?:[^\]\\]|\\.)*\[")
+
+
 def matches(pattern: str, text: str) -> bool:
     """Whether one of `patterns` fits a text; those that only the lexer can read are taken to."""
+    if _NESTED.search(pattern):
+        return True
     try:
         found = re.fullmatch(re.sub(r"\\x\{([0-9a-f]+)\}", _python_escape, pattern), text)
     except (re.error, OverflowError, RecursionError):

@@ -165,8 +165,10 @@ class _Reader:
 
     def _escape(self) -> str:
         char = self._next()
-        if char in "dwsDWS":
+        if char in "dws":
             return f"[{_members(char, False)}]"
+        if char in "DWS":
+            return _members(char, False)
         if char == "p" or char == "P":
             return self._property(char)
         return escape(self._character(char))

@@ -20,9 +20,12 @@ from node.serving.grammar.nodes import (
     NEVER,
     NOTHING_BUT_NULL,
     TRUTH,
+    Array,
     Node,
+    Object,
     Reference,
     Schema,
+    Union,
     constant,
     fits,
     union,
@@ -109,26 +112,30 @@ class _Reader:
         if not any(key in schema for key in COMBINED):
             return self._plain(plain(schema), where, depth)
         key = json.dumps(schema, sort_keys=True)
-        if key in self._known:
-            known = self._known[key]
-            return Reference(self._names.setdefault(key, f"d{len(self._names)}")) if known is None else known
-        self._known[key] = None
-        found = union([self._plain(one, where, depth) for one in self._spread(schema, where, depth, frozenset())])
-        if key in self._names:
-            self.definitions[self._names[key]] = found
-            found = Reference(self._names[key])
-        self._known[key] = found
-        return found
+        if key not in self._known:
+            self._known[key] = None
+            found = union([self._plain(one, where, depth) for one in self._spread(schema, where, depth, frozenset())])
+            # What holds others is named: it may hold itself, or be held twice by what is held twice.
+            if key in self._names or isinstance(found, (Array, Object, Union)):
+                self.definitions[self._name(key)] = found
+                found = Reference(self._name(key))
+            self._known[key] = found
+        known = self._known[key]
+        return Reference(self._name(key)) if known is None else known
+
+    def _name(self, key: str) -> str:
+        return self._names.setdefault(key, f"d{len(self._names)}")
 
     def _spread(self, schema: Any, where: str, depth: int, followed: frozenset[str]) -> list[Keywords]:
         """The schema as alternatives without references and combinations."""
         if schema is True or schema == {}:
             return [{}]
-        if not isinstance(schema, dict) or depth > _DEPTH:
-            if schema is not False:
-                self.warn(where, "it is no schema" if depth <= _DEPTH else "the schema is too large")
-                return [{}]
+        if schema is False:
             return []
+        self._count += 1
+        if not isinstance(schema, dict) or depth > _DEPTH or self._count > _NODES:
+            self.warn(where, "the schema is too large" if isinstance(schema, dict) else "it is no schema")
+            return [{}]
         found = [plain(schema)]
         reference = schema.get("$ref")
         if isinstance(reference, str):

@@ -29,6 +29,8 @@ def sequence(
     # How many are there already; beyond `most` it makes no difference how many.
     most = max(low, 1) if high is None else high
     tails = [_rest(between, others, used, low, high) for used in range(most + 1)]
+    # The same from the next block of parts on, and the ways in which the parts of this block can be the first.
+    blocks, firsts = tails, list[str]()
     for index in range(len(parts) - 1, -1, -1):
         part, required = parts[index]
         found: list[str | None] = []
@@ -36,11 +38,30 @@ def sequence(
             skipped = None if required else tails[used]
             after = tails[used + 1] if used < most else tails[most] if high is None else None
             taken = None if after is None else join(between if used else "", part, after)
-            ways = [way for way in (taken, skipped) if way is not None]
-            body = optional(choice(ways)) if "" in ways else choice(ways)
-            found.append(lark.rule(body) if body else "" if ways else None)
+            if not used:
+                firsts = [*([] if taken is None else [taken]), *([] if required else firsts)]
+            found.append(_named(lark, [way for way in (taken, skipped) if way is not None]))
+        if index and not index % _BLOCK:
+            block = parts[index : index + _BLOCK]
+            if not any(needed for _, needed in block):
+                found[0] = _named(lark, [*firsts, *([] if blocks[0] is None else [blocks[0]])])
+            if high is None and index >= most:
+                all_of_it = [join(between, one) if needed else optional(join(between, one)) for one, needed in block]
+                behind = blocks[most]
+                found[most] = None if behind is None else lark.rule(join(*all_of_it, behind))
+            blocks, firsts = found, []
         tails = found
     return tails[0] or ""
+
+
+# Rules that follow one another without end would overflow the stack that they are read with.
+_BLOCK = 16
+
+
+def _named(lark: Lark, ways: list[str]) -> str | None:
+    """A rule for any of the ways; empty where that is nothing, None where there is none."""
+    body = optional(choice(ways)) if "" in ways else choice(ways)
+    return lark.rule(body) if body else "" if ways else None
 
 
 def _rest(between: str, others: str, used: int, low: int, high: int | None) -> str | None:

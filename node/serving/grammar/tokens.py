@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -53,6 +54,13 @@ class GrammarTokens:
                     return ids
         return self._greedy(data)
 
+    def spell(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text in which markers are markers."""
+        found: list[int] = []
+        for part in self._markup.split(text):
+            found += [self.markers[part]] if part in self.markers else self.write(part.encode())
+        return tuple(found)
+
     def _spells(self, ids: list[int], data: bytes) -> bool:
         return b"".join(self.bytes_of[token] for token in ids) == data and self._texts.issuperset(ids)
 
@@ -65,6 +73,11 @@ class GrammarTokens:
             ids.append(self._by_bytes[data[:length]])
             data = data[length:]
         return ids
+
+    @cached_property
+    def _markup(self) -> re.Pattern[str]:
+        longest_first = sorted(filter(None, self.markers), key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if longest_first else "(?!)")
 
     @cached_property
     def _texts(self) -> frozenset[int]:

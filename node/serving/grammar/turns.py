@@ -103,6 +103,7 @@ class TurnGrammars:
             whole=partial(self._compiler.matcher, whole),
             rest=partial(self._compiler.matcher, rest) if rest is not None else None,
             thoughts=_last_opened_first(thoughts, prompt_suffix),
+            lead=self._lead,
             banned=self._opening - self._closing,
         )
         return turn, whole.warnings
@@ -149,6 +150,12 @@ class TurnGrammars:
     @cached_property
     def _openers(self) -> frozenset[int]:
         return frozenset(self._writer.openers)
+
+    @cached_property
+    def _lead(self) -> tuple[int, ...]:
+        """What begins a message behind a thought, in formats that write messages."""
+        wire = self._spec.wire
+        return self._compiler.tokens.spell(wire.lead[0]) if self._spec.messages and wire.lead else ()
 
     @cached_property
     def _opening(self) -> frozenset[int]:
