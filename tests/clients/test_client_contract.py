@@ -15,12 +15,12 @@ SAID_BY_ANYBODY = [
     *("models", "headers", "chat_plain", "chat_parts_and_developer", "stream_plain_usage"),
     *("stream_no_usage_unless_asked", "tool_none", "tool_no_parallel", "n_seed_stop_logprobs", "completions_legacy"),
     *("err_unknown_model", "err_bad_request", "err_unknown_field_ok", "utf8_split"),
-    *("tool_required", "tool_named", "tool_allowed", "json_object"),
+    *("tool_required", "tool_named"),
 ]
 """Checks that pass whatever the model says; those of the last line because a grammar guides it."""
 SAID_BY_SCRIPT = [
     *("tool_auto", "tool_loop", "tool_stream", "tool_no_parallel", "sdk_stream_helper", "utf8_split"),
-    "parse_json_schema",
+    *("tool_allowed", "parse_json_schema", "json_object"),
 ]
 """Checks in which the model must do as it is told."""
 PROBES = [
@@ -55,6 +55,7 @@ def test_checks_that_need_an_able_model(scripted: ScriptedCluster, client_python
         ("21 degrees, sunny", "It is sunny in Paris, at 21 degrees."),
         ("Paris, Rome and Oslo", cities),
         ("Repeat exactly", "你好 🙂 žluťoučký"),
+        ("JSON object with key a", '{"a": 1}'),
         ("two million people", '{"name": "Paris", "population": 2000000}'),
     )
     sdk(client_python, scripted, SAID_BY_SCRIPT)

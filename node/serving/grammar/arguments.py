@@ -8,7 +8,7 @@ from node.serving.grammar import patterns
 from node.serving.grammar.elements import Elements
 from node.serving.grammar.lark import Lark, choice, join, optional
 from node.serving.grammar.leaves import Leaves
-from node.serving.grammar.nodes import EVERYTHING, Array, Constants, Never, Node, Number, Object, Schema, Text
+from node.serving.grammar.nodes import EVERYTHING, Array, Constants, Never, Node, Number, Object, Schema, Text, union
 from node.serving.grammar.raw import Leaf
 from node.serving.grammar.sequences import sequence
 from node.serving.grammar.values import JSON, PYTHON, Notation, Values, bare_name
@@ -19,6 +19,7 @@ Types = Callable[[tuple[str, ...]], frozenset[str]]
 # A name that no schema lists: it asks what holds of those that are not listed.
 _OTHER = "\n"
 _LONGEST_NAME = 256
+_STRING = frozenset({"string"})
 
 
 def arguments(spec: Format, wire: Wire, lark: Lark, schema: Schema, leaves: Leaves, types: Types) -> str:
@@ -64,9 +65,8 @@ class _Python:
             else:
                 key = self._lark.text(f"{member.name}=")
                 parts.append((join(key, self._values.value(member.node)), member.required))
-        others = ""
-        if not isinstance(root.rest, Never):
-            others = join(bare_name(self._lark, self._leaves, root, "", "="), self._values.value(root.rest))
+        named = [(bare_name(self._lark, self._leaves, root, one.names, "", "="), one.node) for one in root.others]
+        others = choice(join(key, self._values.value(value)) for key, value in named if key)
         return sequence(self._lark, parts, ", ", others, root.minimum, root.maximum)
 
 
@@ -83,7 +83,8 @@ class _Parameters:
         self._closes = [edge.literal for one in keys for edge in one.edges]
         self._escaped = any(one.escaped for one in keys)
         self._leaf = Leaf(lark, schema, leaves, patterns.without(*_raw_ends(spec, self._close.strip())))
-        self._typed = "{string}" in self._middle or "{type}" in self._middle
+        self._by_type = "{type}" in self._middle
+        self._typed = self._by_type or "{string}" in self._middle
 
     def members(self, root: Object) -> str:
         """The expression for the members; empty for none."""
@@ -92,14 +93,12 @@ class _Parameters:
             if isinstance(member.node, Never):
                 continue
             name = member.name
-            ways = self._parameter(member.node, name) if self._can_write(name) else []
+            ways = self._parameter(member.node, name, root) if self._can_write(name) else []
             if not ways:
                 self._leaves.warn(name, "the format cannot write the parameter")
             else:
                 parts.append((choice(ways), member.required))
-        others = ""
-        if not isinstance(root.rest, Never):
-            others = choice(self._parameter(root.rest, None, root))
+        others = choice(way for one in root.others for way in self._parameter(one.node, one.names, root))
         return sequence(self._lark, parts, "", others, root.minimum, root.maximum)
 
     def _can_write(self, name: str) -> bool:
@@ -107,34 +106,38 @@ class _Parameters:
         whole = name == name.strip() and 0 < len(name) < _LONGEST_NAME and not (self._escaped and set(name) & set('&"'))
         return whole and all((name + close).index(close) == len(name) for close in self._closes)
 
-    def _parameter(self, node: Node, name: str | None, root: Object | None = None) -> list[str]:
-        """The ways to write one parameter, its tags included; without a name one that the root does not list."""
+    def _parameter(self, node: Node, name: str | Text, root: Object) -> list[str]:
+        """The ways to write one parameter, its tags included; `name` may be what names there are that the root does
+        not list.
+        """
 
         def tag(middle: str) -> str:
-            if name is not None:
+            if isinstance(name, str):
                 return self._lark.text(self._open + name + middle)
-            assert root is not None
             before, close = self._lark.rsplit(self._open)
             behind, rest = self._lark.split(middle)
-            return join(before, bare_name(self._lark, self._leaves, root, close, behind), rest)
+            named = bare_name(self._lark, self._leaves, root, name, close, behind)
+            return join(before, named, rest) if named else ""
 
+        types = self._types((name if isinstance(name, str) else _OTHER,))
         if not self._typed:
-            types = self._types((_OTHER if name is None else name,))
-            ways = self._leaf.ways(node, types, self._close)
-            return [join(tag(self._middle), choice(ways))] if ways else []
+            ways, opened = self._leaf.ways(node, types, self._close), tag(self._middle)
+            return [join(opened, choice(ways))] if ways and opened else []
         groups: dict[str, list[Node]] = {}
         for one in self._schema.options(node):
             for kind, part in _kinds(one):
-                groups.setdefault(
-                    "string" if kind == "string" else kind if "{type}" in self._middle else "json", []
-                ).append(part)
+                # What says its type is nevertheless read by the types of the schema, where it has any.
+                if not types or kind in types or (kind == "number" and "integer" in types):
+                    groups.setdefault(kind if kind == "string" or self._by_type else "json", []).append(part)
         found = []
         for kind, nodes in groups.items():
             middle = self._middle.replace("{string}", "true" if kind == "string" else "false").replace("{type}", kind)
             if kind == "string":
-                found.append(join(tag(middle), self._leaf.string(nodes, self._close)))
+                ways = self._leaf.ways(union(nodes), _STRING, self._close)
             else:
-                found.append(join(tag(middle), choice([self._leaf.json(one, self._close) for one in nodes])))
+                ways = [self._leaf.json(one, self._close) for one in nodes]
+            if ways and (opened := tag(middle)):
+                found.append(join(opened, choice(ways)))
         return found
 
 

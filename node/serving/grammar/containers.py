@@ -16,9 +16,11 @@ from node.serving.grammar.nodes import (
     Never,
     Node,
     Object,
+    Others,
     Text,
     fits,
     matches,
+    union,
 )
 from node.serving.grammar.scalars import Warn, can_be_written, count
 
@@ -46,7 +48,7 @@ def read_object(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
     required = schema["required"] if isinstance(schema.get("required"), list) else []
     named = _names(schema, where, warn, read)
     by_pattern = _by_pattern(schema, where, warn)
-    names, rest = _others(schema, where, warn, read, named, by_pattern)
+    others = _others(schema, where, warn, read, named, by_pattern)
     members = []
     for name, one in properties.items():
         if not can_be_written(name):
@@ -59,12 +61,12 @@ def read_object(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
     for name in required:
         if isinstance(name, str) and name not in properties and can_be_written(name):
             # Where the schema only forgot to say that there may be others, this one may be anything.
-            free = isinstance(rest, Never) or not fits(name, names, {})
-            if free and schema.get("additionalProperties") is False:
+            node = union([one.node for one in others if fits(name, one.names, {})])
+            if isinstance(node, Never) and schema.get("additionalProperties") is False:
                 warn(where, f"the property {name!r} is required and yet may not be there")
             else:
-                members.append(Member(name, ANYTHING if free else rest, True))
-    return _counted(Object(tuple(members), rest, names), schema, where, warn)
+                members.append(Member(name, ANYTHING if isinstance(node, Never) else node, True))
+    return _counted(Object(tuple(members), others), schema, where, warn)
 
 
 def _names(schema: Keywords, where: str, warn: Warn, read: Read) -> Text:
@@ -94,26 +96,28 @@ def _by_pattern(schema: Keywords, where: str, warn: Warn) -> Mapping[str, Any]:
 
 def _others(
     schema: Keywords, where: str, warn: Warn, read: Read, names: Text, by_pattern: Mapping[str, Any]
-) -> tuple[Text, Node]:
-    """The names and values of properties that are not listed."""
-    said = schema.get("additionalProperties", False if schema.get("unevaluatedProperties") is False else None)
-    if by_pattern:
-        if len(by_pattern) > 1 or said not in (None, False):
-            warn(where, "of patternProperties and additionalProperties only the first pattern is kept")
-        pattern, one = next(iter(by_pattern.items()))
-        return Text(names.minimum, names.maximum, (*names.patterns, pattern), names.where), read(one, f"{where}.*")
-    return names, read("properties" not in schema if said is None else said, f"{where}.*")
+) -> tuple[Others, ...]:
+    """What properties that are not listed may be. A name that fits several patterns is nobody's."""
+    found = []
+    for pattern, one in by_pattern.items():
+        unless = tuple(other for other in by_pattern if other != pattern)
+        kind = Text(names.minimum, names.maximum, (*names.patterns, pattern), unless, names.where)
+        found.append(Others(kind, read(one, f"{where}.*")))
+    closed = "properties" in schema or by_pattern or schema.get("unevaluatedProperties") is False
+    rest = Text(names.minimum, names.maximum, names.patterns, tuple(by_pattern), names.where)
+    found.append(Others(rest, read(schema.get("additionalProperties", not closed), f"{where}.*")))
+    return tuple(one for one in found if not isinstance(one.node, Never))
 
 
 def _counted(found: Object, schema: Keywords, where: str, warn: Warn) -> Node:
     """The object with as many members as the schema says."""
     low, high = count(schema, "minProperties", where, warn) or 0, count(schema, "maxProperties", where, warn)
     required = sum(member.required for member in found.members)
-    if low > required + 1 and not isinstance(found.rest, Never):
+    if low > required + 1 and found.others:
         # The same name twice would count twice.
         warn(where, "minProperties cannot be kept")
         low = required + 1
     if max(low, high or 0) * len(found.members) > _COUNTS:
         warn(where, "minProperties and maxProperties cannot be kept")
         return found
-    return Object(found.members, found.rest, found.names, low, high)
+    return Object(found.members, found.others, low, high)

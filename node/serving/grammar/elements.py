@@ -7,11 +7,13 @@ from collections.abc import Callable
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, choice, join, literal, regex, repeat
 from node.serving.grammar.leaves import Leaves
-from node.serving.grammar.nodes import ANYTHING, Array, Never, Node, Object, Reference, Schema, Union, union
+from node.serving.grammar.nodes import ANY_OBJECT, ANYTHING, Array, Never, Node, Object, Reference, Schema, Union, union
 from node.serving.grammar.raw import Leaf
 from node.serving.grammar.sequences import sequence
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}"
+# A name that no schema lists: it asks what holds of those that are not listed.
+_OTHER = "\n"
 
 
 class Elements:
@@ -44,37 +46,38 @@ class Elements:
     def members(self, root: Object) -> str:
         """The expression for the arguments; empty for none."""
         others = ""
-        if root.rest == ANYTHING:
+        if root.others == ANY_OBJECT.others:
             others = self._other()
-        elif not isinstance(root.rest, Never):
+        elif root.others:
             self._leaves.warn("", "the format can write only the parameters that are listed")
-        return sequence(self._lark, self._listed(root, ()), "", others, root.minimum, root.maximum)
+        parts, missing = self._listed(root, ())
+        for name in missing:
+            self._leaves.warn(name, "the format cannot write the parameter")
+        return sequence(self._lark, parts, "", others, root.minimum, root.maximum)
 
     def _other(self) -> str:
         """An element of any name. That its end has the same no grammar can say; the reader takes it for text if not."""
         before, inside = self._lark.rsplit(f"{self._mark}<")
-        text, closing = self._lark.split(self._mark)
         name = regex(_NAME)
-        closed = f"({name} & ~{regex(patterns.either(self._closing))})"
         opened = self._lark.terminal(join(literal(inside), name, literal(">")))
-        value = self._lark.terminal(
-            join("(" + " & ".join(map(regex, patterns.without((self._mark,)))) + ")", literal(text))
-        )
-        return join(before, opened, value, closing, self._lark.terminal(join(literal("</"), closed, literal(">"))))
+        value = choice(self._leaf.ways(ANYTHING, self._types((_OTHER,)), self._mark))
+        closed = f"({name} & ~{regex(patterns.either(self._closing))})"
+        return join(before, opened, value, self._lark.terminal(join(literal("</"), closed, literal(">"))))
 
-    def _listed(self, node: Object, path: tuple[str, ...]) -> list[tuple[str, bool]]:
-        parts = []
+    def _listed(self, node: Object, path: tuple[str, ...]) -> tuple[list[tuple[str, bool]], list[str]]:
+        """The members that the format can write, and the names of the others."""
+        parts, missing = [], []
         for member in node.members:
             name = member.name
             if isinstance(member.node, Never):
                 continue
-            if not name or name != name.strip() or len(name) > 255 or set(name) & set("<>/") or name in self._closing:
-                self._leaves.warn(name, "the format cannot write the name")
-            elif part := self._element(name, member.node, (*path, name)):
+            plain = name and name == name.strip() and len(name) < 256 and not set(name) & set("<>/")
+            part = self._element(name, member.node, (*path, name)) if plain and name not in self._closing else ""
+            if part:
                 parts.append((part, member.required))
             else:
-                self._leaves.warn(name, "the format cannot write the value")
-        return parts
+                missing.append(name)
+        return parts, missing
 
     def _element(self, name: str, node: Node, path: tuple[str, ...]) -> str:
         """The expression for an element; empty where the format cannot write it."""
@@ -97,7 +100,7 @@ class Elements:
         ways, plain = [], []
         for one in self._schema.options(node):
             children = ""
-            if isinstance(one, Object) and "object" in types and isinstance(one.rest, Never):
+            if isinstance(one, Object) and "object" in types and not one.others:
                 children = self._children(one, path)
                 empty = not one.minimum and not any(member.required for member in one.members)
             elif isinstance(one, Array) and types & {"object", "array"} == {"array"} and not one.prefix:
@@ -114,5 +117,6 @@ class Elements:
         return self._lark.rule(choice(ways)) if ways else ""
 
     def _children(self, node: Object, path: tuple[str, ...]) -> str:
-        """An object's members, at least one of them."""
-        return sequence(self._lark, self._listed(node, path), "", low=max(node.minimum, 1), high=node.maximum)
+        """An object's members, at least one of them; empty where elements cannot write them all."""
+        parts, missing = self._listed(node, path)
+        return "" if missing else sequence(self._lark, parts, "", low=max(node.minimum, 1), high=node.maximum)

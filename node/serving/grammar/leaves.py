@@ -64,8 +64,12 @@ class Leaves:
         found: Leaf = self._kept[key]
         return found
 
+    def possible(self, node: Text) -> bool:
+        """Whether there is such a string."""
+        return not _may_be_empty(node) or not self._validate(f"start: %json {json.dumps(_text_schema(node))}\n")
+
     def _checked_text(self, node: Text) -> Text:
-        kept = Text(where=node.where)
+        kept = Text(unless=node.unless, where=node.where)
         for pattern in node.patterns:
             kept = self._widened(kept, "pattern or format", patterns=(*kept.patterns, pattern))
         kept = self._widened(kept, "minLength", minimum=node.minimum)
@@ -116,6 +120,6 @@ def _number_schema(node: Number) -> dict[str, Any]:
 
 def _may_be_empty(node: Text | Number) -> bool:
     """Whether the keywords may leave no value at all."""
-    if isinstance(node, Number):
+    if isinstance(node, Number) or not node.patterns:
         return False
-    return len(node.patterns) + bool(node.minimum) + (node.maximum is not None) > 1 and bool(node.patterns)
+    return len(node.patterns) + bool(node.minimum) + (node.maximum is not None) > 1

@@ -29,11 +29,15 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string of so many characters that matches all the patterns (see `patterns`) as a whole."""
+    """A string of so many characters that matches all the patterns (see `patterns`) as a whole.
+
+    `unless`: patterns of which it matches none; only names have them.
+    """
 
     minimum: int = 0
     maximum: int | None = None
     patterns: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
     where: str = field(default="", compare=False)
 
 
@@ -70,12 +74,19 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """Properties that are not listed: what their names and their values are."""
+
+    names: Text
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Object:
-    """Members in this order, then others whose names match `names` and whose values `rest`; so many in all."""
+    """Members in this order, then any others; so many in all."""
 
     members: tuple[Member, ...] = ()
-    rest: Node = field(default_factory=Never)
-    names: Text = field(default_factory=Text)
+    others: tuple[Others, ...] = ()
     minimum: int = 0
     maximum: int | None = None
 
@@ -101,7 +112,8 @@ ANYTHING, NEVER = Anything(), Never()
 NOTHING_BUT_NULL = Constants(("null",))
 TRUTH = Constants(("true", "false"))
 # What "any value" is made of; the containers hold any value again.
-EVERYTHING = Union((Text(), Number(), TRUTH, NOTHING_BUT_NULL, Array(), Object(rest=ANYTHING)))
+ANY_OBJECT = Object(others=(Others(Text(), ANYTHING),))
+EVERYTHING = Union((Text(), Number(), TRUTH, NOTHING_BUT_NULL, Array(), ANY_OBJECT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +203,7 @@ def fits(value: Any, node: Node, definitions: Mapping[str, Node]) -> bool:
             what == "string"
             and node.minimum <= len(value) <= (len(value) if node.maximum is None else node.maximum)
             and all(matches(pattern, value) for pattern in node.patterns)
+            and not any(matches(pattern, value) for pattern in node.unless)
         )
     if isinstance(node, Number):
         return what == "number" and _within(value, node)
@@ -205,12 +218,15 @@ def fits(value: Any, node: Node, definitions: Mapping[str, Node]) -> bool:
         )
     if isinstance(node, Object) and what == "object":
         members = {member.name: member for member in node.members}
-        others = [name for name in value if name not in members]
         return (
             all(member.name in value for member in node.members if member.required)
-            and all(fits(one, members[name].node, definitions) for name, one in value.items() if name in members)
             and all(
-                fits(name, node.names, definitions) and fits(value[name], node.rest, definitions) for name in others
+                fits(one, members[name].node, definitions)
+                if name in members
+                else any(
+                    fits(name, other.names, definitions) and fits(one, other.node, definitions) for other in node.others
+                )
+                for name, one in value.items()
             )
             and node.minimum <= len(value) <= (len(value) if node.maximum is None else node.maximum)
         )

@@ -14,6 +14,7 @@ from node.serving.grammar.nodes import (
     Node,
     Number,
     Object,
+    Others,
     Reference,
     Schema,
     Text,
@@ -48,7 +49,7 @@ def _ends(node: Node, alive: set[str]) -> bool:
         there = [member for member in node.members if _ends(member.node, alive)]
         return (
             all(member in there for member in node.members if member.required)
-            and (node.minimum <= len(there) or _ends(node.rest, alive))
+            and (node.minimum <= len(there) or any(_ends(other.node, alive) for other in node.others))
             and (node.maximum is None or node.maximum >= sum(member.required for member in node.members))
         )
     return isinstance(node, Array) and node.minimum <= _most(node, alive)
@@ -77,5 +78,6 @@ def _without(node: Node, alive: set[str]) -> Node:
         )
     if isinstance(node, Object):
         members = tuple(Member(one.name, _without(one.node, alive), one.required) for one in node.members)
-        return replace(node, members=members, rest=_without(node.rest, alive))
+        others = tuple(Others(one.names, _without(one.node, alive)) for one in node.others if _ends(one.node, alive))
+        return replace(node, members=members, others=others)
     return node

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, join, literal, regex
 from node.serving.grammar.leaves import Leaves
-from node.serving.grammar.nodes import ANYTHING, Anything, Array, Constants, Node, Number, Object, Schema, Text, fits
+from node.serving.grammar.nodes import (
+    ANY_OBJECT,
+    ANYTHING,
+    Anything,
+    Array,
+    Constants,
+    Node,
+    Number,
+    Object,
+    Schema,
+    Text,
+    fits,
+)
 from node.serving.grammar.values import JSON, Values
 from parsers.quoting import quote
 from parsers.schema import scalar
@@ -78,18 +90,6 @@ class Leaf:
         """The value as JSON, and its end."""
         return join(self._values.value(node), self._lark.text(close))
 
-    def string(self, nodes: Sequence[Node], close: str) -> str:
-        """Strings and nothing else, and the end."""
-        text, closing = self._lark.split(close)
-        lexemes: list[str] = []
-        for one in nodes:
-            if isinstance(one, Constants):
-                lexemes.extend(literal(json.loads(value)) or '""' for value in one.values)
-            else:
-                lexemes.append(self._leaves.text(one if isinstance(one, Text) else Text(), *self._without))
-        body = "(" + " | ".join(dict.fromkeys(lexemes)) + ")"
-        return join(self._lark.terminal(join(body, literal(text))), closing)
-
     def _bare(self, value: str, types: frozenset[str]) -> str | None:
         """A constant as raw text; None if it would be read as something else."""
         text = json.loads(value) if value.startswith('"') else value
@@ -116,19 +116,15 @@ class Leaf:
         def allowed(value: object) -> bool:
             return any(fits(value, one, self._schema.definitions) for one in options)
 
-        if "null" in types:
-            if node.minimum or node.patterns:
-                # Nothing but white space is read as no text at all.
-                found.append(regex(f"{patterns.ANY}[^{_SPACES}]{patterns.ANY}"))
-            if not allowed(None):
-                found.append("~" + regex(f"{_SPACE}(?i:null|none){_SPACE}"))
+        if "null" in types and not allowed(None):
+            found.append("~" + regex(f"{_SPACE}(?i:null|none){_SPACE}"))
         if "boolean" in types and not (allowed(True) and allowed(False)):
             found.append("~" + regex(f"{_SPACE}(?i:true|false){_SPACE}"))
         numbers = [one for one in options if isinstance(one, Number) and one == Number(one.integer)]
         if types & {"integer", "number"} and not any(not one.integer or "number" not in types for one in numbers):
-            fraction = _FRACTION if "number" in types else ""
+            fraction = _FRACTION if "number" in types else r"(?:\.0+)?"
             found.append("~" + regex(f"{_SPACE}[+\\-]?[0-9]+{fraction}{_SPACE}"))
-        free = {"object": Object(rest=ANYTHING), "array": Array()}
+        free = {"object": ANY_OBJECT, "array": Array()}
         begin = "".join(char for name, char in _BRACKETS.items() if name in types and free[name] not in options)
         if begin:
             found.append(_not_from(begin))

@@ -37,7 +37,7 @@ def read_text(schema: Keywords, where: str, warn: Warn) -> Node:
         else:
             found.append(known)
     kept = tuple(pattern for pattern in dict.fromkeys(found) if pattern != patterns.ANY * 2)
-    return Text(low or 0, high, kept, where)
+    return Text(low or 0, high, kept, where=where)
 
 
 def read_number(schema: Keywords, where: str, warn: Warn, *, integer: bool) -> Node:

@@ -271,8 +271,9 @@ class _Reader:
 
 @lru_cache(maxsize=256)
 def _types_of(name: str) -> frozenset[str]:
-    """The types that a name stands for, in the parser's eyes, too."""
-    return ToolSchema(json.dumps({"type": name})).types(())
+    """The types that a name stands for, in the parser's eyes, too; none for one that it does not know."""
+    known = ToolSchema(json.dumps({"type": name})).types(())
+    return frozenset() if known == ToolSchema("{}").types(()) else known
 
 
 def _dependencies(schema: Mapping[str, Any]) -> list[tuple[str, Any]]:

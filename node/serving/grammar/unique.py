@@ -66,7 +66,7 @@ def _objects_apart(one: Object, other: Object, definitions: Mapping[str, Node], 
     for member in other.members:
         mine = members.get(member.name)
         if mine is None:
-            if member.required and isinstance(one.rest, Never):
+            if member.required and not one.others:
                 return True
         elif (mine.required and _apart(mine.node, member.node, definitions, depth - 1)) or (
             member.required and isinstance(mine.node, Never)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, choice, join, literal, regex
@@ -120,19 +120,14 @@ class Values:
         bare = name.strip() == name and name and not set(name) & set(":{}[],'\"<") and self._notation.mark not in name
         return name + self._notation.colon if bare else None
 
-    def other_key(self, node: Object) -> str:
+    def _other_key(self, node: Object, names: Text) -> str:
         """A terminal for the names of members that are not listed."""
-        taken = [member.name for member in node.members]
-        if self._notation.mark:
-            return bare_name(self._lark, self._leaves, node, "", self._notation.colon)
-        low, high = node.names.minimum, node.names.maximum
-        parts = [
-            regex(patterns.sized(_QUOTED_NAME, low, high)),
-            *map(regex, (*self._leaves.kept(node.names).patterns, *self._within)),
-        ]
-        if taken:
-            parts.append("~" + regex(patterns.either(taken)))
-        return self._lark.terminal(f'"\\"" ({" & ".join(parts)}) {literal(chr(34) + self._notation.colon)}')
+        mark, colon = self._notation.mark, self._notation.colon
+        if mark:
+            return bare_name(self._lark, self._leaves, node, names, "", colon)
+        kept = self._leaves.kept(names)
+        parts = [patterns.sized(_QUOTED_NAME, kept.minimum, kept.maximum), *kept.patterns, *self._within]
+        return name_terminal(self._lark, node, kept, parts, '"', f'"{colon}')
 
     def _members(self, node: Object) -> str:
         parts = []
@@ -144,9 +139,8 @@ class Values:
                 self._leaves.warn(member.name, "the format cannot write the name")
             else:
                 parts.append((join(self._lark.text(key), self.value(member.node)), member.required))
-        others = ""
-        if not isinstance(node.rest, Never):
-            others = join(self.other_key(node), self.value(node.rest))
+        named = [(self._other_key(node, one.names), one.node) for one in node.others]
+        others = choice(join(key, self.value(value)) for key, value in named if key)
         return sequence(self._lark, parts, self._notation.comma, others, node.minimum, node.maximum)
 
     def _items(self, node: Array) -> str:
@@ -155,12 +149,25 @@ class Values:
         return items(self._lark, first, self._notation.comma, rest, node.minimum, node.maximum)
 
 
-def bare_name(lark: Lark, leaves: Leaves, node: Object, before: str, behind: str) -> str:
-    """A terminal for a name that is not among an object's members, with the text round it that belongs to it."""
-    parts = [regex(_BARE_NAME), *map(regex, leaves.kept(node.names).patterns)]
-    if node.names.minimum > 1 or node.names.maximum is not None:
-        parts.append(regex(patterns.sized("(?s:.)", node.names.minimum, node.names.maximum)))
+def bare_name(lark: Lark, leaves: Leaves, node: Object, names: Text, before: str, behind: str) -> str:
+    """A terminal for a name that is not among an object's members and that nothing quotes, with the text round it.
+
+    Empty where no such name can be written.
+    """
+    kept = leaves.kept(names)
+    if not leaves.possible(replace(kept, patterns=(*kept.patterns, _BARE_NAME))):
+        leaves.warn(names.where, "the format cannot write the names of other properties")
+        return ""
+    parts = [_BARE_NAME, *kept.patterns]
+    if kept.minimum > 1 or kept.maximum is not None:
+        parts.append(patterns.sized("(?s:.)", kept.minimum, kept.maximum))
+    return name_terminal(lark, node, kept, parts, before, behind)
+
+
+def name_terminal(lark: Lark, node: Object, names: Text, parts: list[str], before: str, behind: str) -> str:
+    """A terminal for what matches all the parts and is neither a member's name nor excluded."""
+    lexemes = list(map(regex, parts))
+    lexemes += [f"~{regex(pattern)}" for pattern in names.unless]
     if node.members:
-        parts.append("~" + regex(patterns.either([member.name for member in node.members])))
-    name = parts[0] if len(parts) == 1 else f"({' & '.join(parts)})"
-    return lark.terminal(join(literal(before), name, literal(behind)))
+        lexemes.append("~" + regex(patterns.either(member.name for member in node.members)))
+    return lark.terminal(join(literal(before), f"({' & '.join(lexemes)})", literal(behind)))

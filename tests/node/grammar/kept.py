@@ -74,13 +74,12 @@ def _object(node: Object, leaves: Leaves) -> dict[str, Any]:
         "required": [member.name for member in node.members if member.required],
     }
     found |= _counts(node.minimum, node.maximum, "Properties")
-    names = leaves.kept(node.names)
-    rest = _node(node.rest, leaves)
-    if names == Text():
-        return found | {"additionalProperties": rest}
-    # Names that are not listed match `names`.
-    listed = "|".join(re.escape(member.name) for member in node.members)
-    return found | {
-        "propertyNames": {"anyOf": [{"pattern": rf"^(?:{listed})\Z" if node.members else r"(?!)"}, _text(names)]},
-        "additionalProperties": rest,
-    }
+    found["patternProperties"] = {}
+    for other in node.others:
+        names = leaves.kept(other.names)
+        unlike = [re.escape(member.name) for member in node.members] + [_python(one) for one in names.unless]
+        ahead = "".join(rf"(?!(?:{one})\Z)" for one in unlike)
+        ahead += "".join(rf"(?=(?:{_python(one)})\Z)" for one in names.patterns)
+        size = f"{{{names.minimum},{'' if names.maximum is None else names.maximum}}}"
+        found["patternProperties"][rf"^{ahead}(?s:.{size})\Z"] = _node(other.node, leaves)
+    return found | {"additionalProperties": False}
