@@ -25,7 +25,7 @@ messages = [{"role": "user", "content": "What is the weather in Paris?"}]
 asked, answer = client.create_with_completion(model=model, messages=messages, response_model=Weather, max_retries=0)
 print(f"get_weather({asked.city!r})")
 message = answer.choices[0].message
-messages.append(message.model_dump(exclude_none=True))
+messages.append(message.model_dump(include={"role", "content", "tool_calls"}))
 for call in message.tool_calls:
     result = f"21 degrees and sunny in {asked.city}"
     messages.append({"role": "tool", "tool_call_id": call.id, "content": result})

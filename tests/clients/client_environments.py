@@ -39,13 +39,15 @@ def npm_folder(package: str, version: str) -> Path:
     return made_once(f"npm-{package}-{version}", install)
 
 
-def python_with(name: str, *requirements: str) -> Path:
-    """The interpreter of a virtual environment with these packages."""
+def python_with(name: str, *requirements: str, alone: str = "") -> Path:
+    """The interpreter of a virtual environment with these packages, and one without what it says that it needs."""
 
     def install(folder: Path) -> None:
         install_with(sys.executable, "-m", "venv", str(folder), cwd=folder)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         install_with(*pip, *requirements, cwd=folder)
+        if alone:
+            install_with(*pip, "--no-deps", alone, cwd=folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return made_once(f"python{version}-{name}", install) / "bin" / "python"
