@@ -18,8 +18,9 @@ from tandem import rpc
 from tandem.cli import loading, output
 from tandem.cli.children import Child, ChildDiedError, Children
 from tandem.cli.connect import TOLD_DEADLINE, Connection, first_of
-from tandem.errors import UnavailableError, UnsupportedModelError
-from tandem.settings import GatewaySettings, load_settings, split_address
+from tandem.daemon import check_listen
+from tandem.errors import TandemError, UnavailableError, UnsupportedModelError
+from tandem.settings import DEFAULT_NODE, GatewaySettings, load_settings, split_address
 from tandem.v1 import membership_pb2, model_pb2, types_pb2
 
 HEARD_DEADLINE: Final = 5.0
@@ -29,6 +30,7 @@ JOINED_DEADLINE: Final = 15.0
 HEALTHY_DEADLINE: Final = 20.0
 """Seconds from the model's being loaded to the gateway's saying that it can answer."""
 POLL_SECONDS: Final = 0.1
+ANY_ADDRESS: Final = "127.0.0.1:0"
 
 TOOL_CALL: Final = {
     "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
@@ -109,7 +111,7 @@ class LocalCluster:
                 output.table(("node", "address", "holds"), [*rows, *idle]),
                 "",
                 f"gateway  {url}/v1  (OpenAI's API; {url} says how to point a client here)",
-                f"status   {output.own_command()} status --node {self._nodes[0].address}",
+                f"status   {output.own_command()} status{self._which_node()}",
                 f"logs     {self._folder}/*.log",
                 "",
                 "A tool call, ready to copy:",
@@ -119,6 +121,11 @@ class LocalCluster:
                 "Ctrl-C ends everything.",
             ]
         )
+
+    def _which_node(self) -> str:
+        """What a command must be told to ask this cluster."""
+        address = self._nodes[0].address
+        return "" if address == DEFAULT_NODE else f" --node {address}"
 
     @staticmethod
     def _start_again(node: Child, other: Child) -> str:
@@ -153,7 +160,7 @@ class LocalCluster:
 
     async def _start(self, nodes: int, model: str, port: int) -> None:
         _say(f"starting {nodes} node{'s' if nodes > 1 else ''} and a gateway (cluster {self._name})")
-        await self._start_nodes(nodes)
+        await self._start_nodes(nodes, ANY_ADDRESS if port == split_address(DEFAULT_NODE)[1] else _first_address())
         self._gateway = await self._start_gateway(port)
         async with _connected(self._nodes[0]) as head:
             self._topology = await head.topology()
@@ -161,10 +168,12 @@ class LocalCluster:
         await self._children.listening([self._gateway])
         await _healthy(self._gateway.address)
 
-    async def _start_nodes(self, count: int) -> None:
-        """Starts the nodes and waits until each sees all others, which where need be are told a peer's address."""
+    async def _start_nodes(self, count: int, first: str) -> None:
+        """Starts the nodes, one at the address ``first``, and waits until each sees all others; where need be they are
+        told a peer's address."""
         if self._mdns or count == 1:
-            self._nodes = [await self._start_node(index, peers=[], mdns=self._mdns) for index in range(count)]
+            self._nodes = [await self._start_node(0, peers=[], mdns=self._mdns, listen=first)]
+            self._nodes += [await self._start_node(index, peers=[], mdns=self._mdns) for index in range(1, count)]
             await self._children.listening(self._nodes)
             if count == 1:
                 return
@@ -175,7 +184,7 @@ class LocalCluster:
             await self._children.end(self._nodes[1:])
             del self._nodes[1:]
         else:
-            self._nodes = [await self._start_node(0, peers=[], mdns=False)]
+            self._nodes = [await self._start_node(0, peers=[], mdns=False, listen=first)]
             await self._children.listening(self._nodes)
         peers = [self._nodes[0].address]
         self._nodes += [await self._start_node(index, peers=peers, mdns=False) for index in range(1, count)]
@@ -183,14 +192,14 @@ class LocalCluster:
         if not await self._joined(JOINED_DEADLINE):
             raise UnavailableError(f"the nodes did not become one cluster within {JOINED_DEADLINE:.0f} s")
 
-    async def _start_node(self, index: int, *, peers: list[str], mdns: bool) -> Child:
+    async def _start_node(self, index: int, *, peers: list[str], mdns: bool, listen: str = ANY_ADDRESS) -> Child:
         name = f"node-{index + 1}"
         return await self._children.start(
             name,
             [
                 "node",
                 f"--name={name}",
-                "--listen=127.0.0.1:0",
+                f"--listen={listen}",
                 f"--cluster={self._name}",
                 f"--data-dir={self._folder / name}",
                 f"--log-level={self._log_level}",
@@ -230,6 +239,15 @@ class LocalCluster:
             plan = None
         request = model_pb2.LoadModelRequest(model=model, plan=plan)
         return await loading.load_model(head, request, output.node_names(self._topology))
+
+
+def _first_address() -> str:
+    """Where commands look for a node that nobody named, if that is free: they then find this cluster by themselves."""
+    try:
+        check_listen(DEFAULT_NODE)
+    except TandemError:
+        return ANY_ADDRESS
+    return DEFAULT_NODE
 
 
 def _say(text: str) -> None:

@@ -54,9 +54,12 @@ class Run:
 
     def command(self, *arguments: str) -> str:
         """What a command says of this cluster, called as the printed one is."""
-        ((tandem, node),) = re.findall(r"^status +(.*) status (--node \S+)$", self.text, re.MULTILINE)
+        ((tandem, node),) = re.findall(r"^status +(.*) status((?: --node \S+)?)$", self.text, re.MULTILINE)
         command = [*shlex.split(tandem), *arguments, *node.split()]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT).stdout
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("TANDEM_")}
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT, env=environment
+        ).stdout
 
 
 @contextmanager

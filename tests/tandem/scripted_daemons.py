@@ -80,7 +80,7 @@ async def serve_node(arguments: argparse.Namespace) -> None:
     server = rpc.make_server()
     membership_pb2_grpc.add_MembershipServiceServicer_to_server(node, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(node, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(arguments.listen)
     await server.start()
     node.file.write_text("peer" if peers else "mdns")
     print(f"ready node={arguments.name} id={arguments.name}-id listen=127.0.0.1:{port}", flush=True)

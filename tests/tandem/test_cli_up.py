@@ -25,7 +25,7 @@ class Up:
     """One running ``tandem up``, and every process that it ever started."""
 
     def __init__(self, folder: Path, script: str, *arguments: str) -> None:
-        (folder / "met").mkdir()
+        (folder / "met").mkdir(exist_ok=True)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TANDEM_")}
         environment |= {
             "SCRIPT": script,
@@ -89,7 +89,7 @@ def test_it_says_what_is_up_and_ends_without_a_trace(up: Callable[..., Up]) -> N
     run = up()
     text = run.wait_until_up()
     assert re.search(r"tandem-demo serves as demo-a\n", text)
-    assert re.search(r"^status   .*tandem\.cli status --node 127\.0\.0\.1:\d+$", text, re.M)
+    assert re.search(r"^status   .*tandem\.cli status( --node 127\.0\.0\.1:\d+)?$", text, re.M)
     assert re.search(r"node-1 +127\.0\.0\.1:\d+ +layer 0\nnode-2 +127\.0\.0\.1:\d+ +layer 1\n", text)
     (port,) = re.findall(
         r"^curl -s http://127\.0\.0\.1:(\d+)/v1/chat/completions .*\"demo-a\".*get_weather", text, re.M
@@ -100,6 +100,28 @@ def test_it_says_what_is_up_and_ends_without_a_trace(up: Callable[..., Up]) -> N
     assert run.nothing_is_left()
     assert "found each other by mDNS" in run.said()
     assert "Traceback" not in run.said()
+
+
+def test_commands_find_the_first_node_by_themselves_unless_its_usual_port_is_taken(up: Callable[..., Up]) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 52415))
+        except OSError:
+            free = False
+        else:
+            free = True
+            probe.listen()
+        run = up("", "--nodes", "1")
+        text = run.wait_until_up()
+        (address,) = re.findall(r"^node-1 +(\S+) ", text, re.M)
+        assert f"status --node {address}" in text
+        assert run.end() == 0
+    if free:
+        again = up("", "--nodes", "1")
+        text = again.wait_until_up()
+        assert re.search(r"^node-1 +127\.0\.0\.1:52415 ", text, re.M)
+        assert re.search(r"^status .* status$", text, re.M)
 
 
 def test_where_mdns_is_not_heard_static_peers_do(up: Callable[..., Up]) -> None:
