@@ -28,7 +28,7 @@ def script(cluster: ScriptedCluster, task: str, note: Path, copy: Path) -> None:
     written, and what it said of the writing before the last words."""
     cluster.say(
         (task, call("read", filePath=str(note))),
-        ([task, SECRET], call("write", filePath=str(copy), content=f'{SECRET}\n"Reeds", it says.\n')),
+        ([task, SECRET], call("write", content=f'{SECRET}\n"Reeds", it says.\n', filePath=str(copy))),
         ([task, SECRET, "Wrote file successfully"], DONE),
     )
 
