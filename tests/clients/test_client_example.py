@@ -34,6 +34,7 @@ def test_the_loop_of_an_agent(demo: Cluster) -> None:
     (shown,) = blocks("console")
     assert "$ python examples/tools.py\n" + printed(demo, sys.executable, str(EXAMPLE)) == shown
     assert len(EXAMPLE.read_text().splitlines()) <= 80
+    assert blocks("py") == [EXAMPLE.read_text()]
 
 
 def test_the_loop_runs_nothing_but_arithmetic(scripted: ScriptedCluster) -> None:

@@ -1,5 +1,7 @@
-"""Every benchmark still runs: the least that it can be asked for, with figures in its JSON. Which figures come out is for
-whoever runs it on a calm machine: a target that is missed here is no failure."""
+"""Every benchmark still runs: the least that it can be asked for, with figures in its JSON.
+
+Which figures come out is for whoever runs it on a calm machine: a target that is missed here is no failure.
+"""
 
 from __future__ import annotations
 
