@@ -15,16 +15,15 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+from zeroconf import IPVersion, ServiceInfo, ServiceStateChange
 
 from tandem.clock import Clock, SleepWatch
-from tandem.interfaces import LOOPBACK, named_zone, own_addresses, reachable_hosts
+from tandem.interfaces import LOOPBACK, named_zone, reachable_hosts
+from tandem.mdns import SERVICE_TYPE, MulticastStack, Network, only_loopback
 from tandem.settings import is_loopback
 
 logger: Final = logging.getLogger(__name__)
 
-SERVICE_TYPE: Final = "_tandem._tcp.local."
 HEARD_SECONDS: Final = 3.0
 """Within which an announcement comes back to who sent it, on a machine where multicast works."""
 
@@ -33,7 +32,6 @@ _SETTLE_SECONDS: Final = 1.0
 _ANNOUNCE_SECONDS: Final = 15.0
 _SETTLING_SECONDS: Final = 10.0
 _ASLEEP_SECONDS: Final = 10.0
-_RESOLVE_MS: Final = 3_000
 _MAX_PENDING: Final = 256
 _TROUBLE: Final = (OSError, RuntimeError, ZeroconfError)
 
@@ -54,87 +52,6 @@ def advice() -> str:
             "terminal or editor); where it is allowed already, switch it off and on again"
         )
     return "check that the firewall lets UDP port 5353 and the multicast groups 224.0.0.251 and ff02::fb through"
-
-
-class _Stack:
-    """One zeroconf instance: macOS has no sockets that carry IPv4 and IPv6 multicast alike, so there are two."""
-
-    def __init__(self, version: IPVersion, changed: Callable[[_Stack, str, ServiceStateChange], None]) -> None:
-        self._version = version
-        self._changed = changed
-        self._zeroconf: AsyncZeroconf | None = None
-        self._browser: AsyncServiceBrowser | None = None
-        self._registered = False
-        self._wanted = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether every interface of the last update can be sent on."""
-        return self._wanted == 0 or (
-            self._zeroconf is not None and len(self._zeroconf.zeroconf.engine.senders) >= self._wanted
-        )
-
-    async def update(self, interfaces: list[str | int], service: ServiceInfo | None) -> None:
-        """Browses on exactly these interfaces, and announces ``service`` there once more, if one is given."""
-        self._wanted = len(interfaces)
-        if self._zeroconf is None:
-            if not interfaces:
-                return
-            self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=self._version)
-            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_change])
-        elif interfaces:
-            await self._zeroconf.async_update_interfaces(interfaces)
-        if service is None:
-            return
-        if self._registered:
-            await (await self._zeroconf.async_update_service(service))
-        else:
-            # Without the probing of names, which takes a second: ids are unique, and who has a copy of one is told
-            # so when it joins.
-            self._registered = True
-            await (await self._zeroconf.async_register_service(service, cooperating_responders=True))
-
-    async def resolve(self, name: str) -> AsyncServiceInfo | None:
-        """The records behind a name; None when nobody answers for it in time."""
-        info = AsyncServiceInfo(SERVICE_TYPE, name)
-        if self._zeroconf is None or not await info.async_request(self._zeroconf.zeroconf, _RESOLVE_MS):
-            return None
-        return info
-
-    async def close(self) -> None:
-        """Withdraws what was announced and closes the sockets."""
-        zeroconf, browser = self._zeroconf, self._browser
-        self._zeroconf, self._browser, self._registered = None, None, False
-        if browser is not None:
-            await browser.async_cancel()
-        if zeroconf is not None:
-            await zeroconf.async_close()
-
-    def _on_change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        self._changed(self, name, state_change)
-
-
-class _Network(NamedTuple):
-    """What of this machine takes part."""
-
-    ipv4: tuple[str, ...]
-    ipv6: tuple[int, ...]
-    hosts: tuple[str, ...]
-
-    @classmethod
-    def read(cls, listen: str | None) -> _Network:
-        """The interfaces for a node that listens on the host ``listen``; for None, of somebody who only looks."""
-        hosts = reachable_hosts(listen) if listen is not None else ()
-        if hosts and _only_loopback(hosts):
-            return cls((LOOPBACK,), (), hosts)
-        own = own_addresses()
-        ipv4 = tuple(sorted({address.host for address in own if not address.is_ipv6}))
-        ipv6 = tuple(sorted({address.number for address in own if address.is_ipv6}))
-        return cls(ipv4 if listen is not None else (LOOPBACK, *ipv4), ipv6, hosts)
-
-    def then(self, later: _Network) -> _Network:
-        """What follows on this: a machine that loses its last address keeps what it had, until it has another."""
-        return self if later.hosts and _only_loopback(later.hosts) else later
 
 
 class Announcement:
@@ -169,9 +86,12 @@ class Announcement:
         self._on_found = on_found
         self._on_gone = on_gone
         self._clock = clock or Clock()
-        self._stacks = (_Stack(IPVersion.V4Only, self._on_change), _Stack(IPVersion.V6Only, self._on_change))
-        self._addresses: dict[str, dict[_Stack, tuple[str, ...]]] = {}
-        self._pending: asyncio.Queue[tuple[_Stack, str]] = asyncio.Queue(_MAX_PENDING)
+        self._stacks = (
+            MulticastStack(IPVersion.V4Only, self._on_change),
+            MulticastStack(IPVersion.V6Only, self._on_change),
+        )
+        self._addresses: dict[str, dict[MulticastStack, tuple[str, ...]]] = {}
+        self._pending: asyncio.Queue[tuple[MulticastStack, str]] = asyncio.Queue(_MAX_PENDING)
         self._heard = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -222,7 +142,7 @@ class Announcement:
 
     async def _follow_network(self) -> None:
         watch = SleepWatch(self._clock)
-        network = _Network.read(self._listen)
+        network = Network.read(self._listen)
         await self._apply(network, announce=True)
         announced = changed = self._clock.monotonic()
         while True:
@@ -230,11 +150,11 @@ class Announcement:
             settling = not self._complete and self._clock.monotonic() - changed < _SETTLING_SECONDS
             await asyncio.sleep(_SETTLE_SECONDS if settling else _POLL_SECONDS)
             slept = watch.gap() > _POLL_SECONDS + _ASLEEP_SECONDS
-            now = network.then(_Network.read(self._listen))
+            now = network.then(Network.read(self._listen))
             if now != network:
                 # Interfaces flap while they come up: a change counts when it lasts.
                 await asyncio.sleep(_SETTLE_SECONDS)
-                if now != network.then(_Network.read(self._listen)):
+                if now != network.then(Network.read(self._listen)):
                     continue
                 changed = self._clock.monotonic()
             if slept:
@@ -250,7 +170,7 @@ class Announcement:
     def _complete(self) -> bool:
         return not self._trouble and all(stack.complete for stack in self._stacks)
 
-    async def _apply(self, network: _Network, *, announce: bool) -> None:
+    async def _apply(self, network: Network, *, announce: bool) -> None:
         service = self._service(network.hosts) if announce else None
         trouble = []
         interfaces: tuple[list[str | int], list[str | int]] = ([*network.ipv4], [*network.ipv6])
@@ -275,7 +195,7 @@ class Announcement:
             server=f"{self._node_id}.local.",
         )
 
-    def _on_change(self, stack: _Stack, name: str, change: ServiceStateChange) -> None:
+    def _on_change(self, stack: MulticastStack, name: str, change: ServiceStateChange) -> None:
         node_id = name.removesuffix(f".{SERVICE_TYPE}")
         if node_id == self._node_id:
             self._heard.set()
@@ -295,7 +215,7 @@ class Announcement:
             task = group.create_task(self._resolve(stack, name))
             task.add_done_callback(lambda _: slots.release())
 
-    async def _resolve(self, stack: _Stack, name: str) -> None:
+    async def _resolve(self, stack: MulticastStack, name: str) -> None:
         try:
             info = await stack.resolve(name)
         except _TROUBLE as error:
@@ -308,7 +228,7 @@ class Announcement:
             return
         node_id = name.removesuffix(f".{SERVICE_TYPE}")
         hosts = tuple(named_zone(host) for host in info.parsed_scoped_addresses())
-        if self._listen is not None and _only_loopback(reachable_hosts(self._listen)):
+        if self._listen is not None and only_loopback(reachable_hosts(self._listen)):
             hosts = tuple(host for host in hosts if is_loopback(host))
         if node_id == self._node_id and self._is_own(hosts, info.port):
             if self._addresses.pop(node_id, None) is not None:
@@ -349,10 +269,6 @@ async def browse(cluster: str, *, loopback: bool = False) -> AsyncGenerator[Foun
     async with Announcement(cluster, listen=LOOPBACK if loopback else None, on_found=put):
         while True:
             yield await queue.get()
-
-
-def _only_loopback(hosts: Iterable[str]) -> bool:
-    return all(is_loopback(host) for host in hosts)
 
 
 def _cluster_hash(cluster: str) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tandem import discovery, interfaces
+from tandem import discovery, interfaces, mdns
 from tandem.clock import Clock, SleepWatch
-from tandem.discovery import SERVICE_TYPE, Announcement, Found, browse
+from tandem.discovery import Announcement, Found, browse
 from tandem.interfaces import Address
+from tandem.mdns import SERVICE_TYPE
 
 LOOPBACK = "127.0.0.1"
 
@@ -115,7 +116,7 @@ async def test_somebody_else_with_the_same_id_is_reported() -> None:
 
 @pytest.mark.usefixtures("multicast")
 async def test_a_failed_start_is_tried_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    real, failures = discovery.AsyncZeroconf, []
+    real, failures = mdns.AsyncZeroconf, []
 
     def fail_twice(*args: Any, **more: Any) -> Any:
         if len(failures) < 2:
@@ -123,7 +124,7 @@ async def test_a_failed_start_is_tried_again(monkeypatch: pytest.MonkeyPatch, ca
             raise OSError(101, "Network is unreachable")
         return real(*args, **more)
 
-    monkeypatch.setattr(discovery, "AsyncZeroconf", fail_twice)
+    monkeypatch.setattr(mdns, "AsyncZeroconf", fail_twice)
     monkeypatch.setattr(discovery, "_POLL_SECONDS", 0.05)
     monkeypatch.setattr(discovery, "_SETTLE_SECONDS", 0.05)
     async with Ear("again", "node-a", 1001) as a:
@@ -138,7 +139,7 @@ async def test_silence_is_explained(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     def fail(*args: Any, **more: Any) -> Any:
         raise OSError(65, "No route to host")
 
-    monkeypatch.setattr(discovery, "AsyncZeroconf", fail)
+    monkeypatch.setattr(mdns, "AsyncZeroconf", fail)
     monkeypatch.setattr(discovery, "HEARD_SECONDS", 0.05)
     monkeypatch.setattr(discovery.sys, "platform", "darwin")
     async with Ear("unheard", "node-a", 1001) as a:
@@ -166,9 +167,9 @@ def test_the_record_is_small_and_says_nothing_that_changes() -> None:
 
 def test_who_listens_on_loopback_takes_part_on_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     own = (Address("10.0.0.1", "en0", 4), Address("fe80::1%en0", "en0", 4), Address("fd00::1", "en0", 4))
-    for module in (interfaces, discovery):
+    for module in (interfaces, mdns):
         monkeypatch.setattr(module, "own_addresses", lambda: own)
-    network = discovery._Network
+    network = mdns.Network
     assert network.read("127.0.0.1") == ((LOOPBACK,), (), (LOOPBACK,))
     assert network.read("::1") == ((LOOPBACK,), (), ("::1",))
     assert network.read("0.0.0.0") == (("10.0.0.1",), (4,), ("10.0.0.1", "fe80::1%en0", "fd00::1"))
