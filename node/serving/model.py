@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from node.engine.sampling import SamplingParams
 from node.engine.tokenizer import load_tokenizer
@@ -108,13 +108,21 @@ def _model_type(folder: Path) -> str:
     return kind if isinstance(kind, str) else ""
 
 
-def _generation_defaults(folder: Path) -> dict[str, Any]:
-    """The checkpoint's own sampling; greedy where it says nothing, as in transformers."""
+_SAMPLING: Final = ("top_p", "top_k", "min_p", "repetition_penalty")
+"""What a checkpoint may say of sampling besides the temperature."""
+
+
+def _generation_defaults(folder: Path) -> dict[str, float]:
+    """The checkpoint's own sampling; greedy where it says nothing, as in transformers. ``do_sample`` counts more than
+    the temperature; without it, a temperature means that tokens are drawn."""
     path = folder / "generation_config.json"
     if not path.is_file():
         return {}
     config = json.loads(path.read_text(encoding="utf-8"))
-    defaults = {key: config[key] for key in ("top_p", "top_k", "min_p", "repetition_penalty") if config.get(key)}
-    sampled = config.get("do_sample", "temperature" in config)
-    defaults["temperature"] = float(config.get("temperature") or 1.0) if sampled else 0.0
+    defaults = {key: float(config[key]) for key in _SAMPLING if config.get(key) is not None}
+    temperature, sampled = config.get("temperature"), config.get("do_sample")
+    if sampled is None:
+        sampled = temperature is not None
+    # Zero is a temperature of its own, not one that was left out.
+    defaults["temperature"] = (1.0 if temperature is None else float(temperature)) if sampled else 0.0
     return defaults
