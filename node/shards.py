@@ -111,10 +111,11 @@ class Shards:
         pipeline_id = pipeline.pipeline_id
         if pipeline_id in self._unloaded:
             raise PreconditionError(f"{pipeline_id} was unloaded here", code=UNLOADED)
-        if pipeline.epoch < self._epochs.get(pipeline_id, 0):
-            known = self._epochs[pipeline_id]
-            raise PreconditionError(f"epoch {pipeline.epoch} of {pipeline_id} is stale: {known} is known here")
         held = self._held.get(pipeline_id)
+        # A head counts its epochs itself, in its pipeline.
+        known = max(self._epochs.get(pipeline_id, 0), held.pipeline.epoch if held is not None else 0)
+        if pipeline.epoch < known:
+            raise PreconditionError(f"epoch {pipeline.epoch} of {pipeline_id} is stale: {known} is known here")
         if held is not None:
             if held.plan.digest != plan.digest:
                 raise PreconditionError(f"another plan of {pipeline_id} is loaded here")
