@@ -8,15 +8,19 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from client_environments import install_with, made_once
 from running_cluster import ROOT, Cluster
 
 PAGE = ROOT / "docs" / "debugging.md"
 NODE = "127.0.0.1:52415"
 """The node that the page speaks of."""
+VERSION = "1.75.0"
+"""Of buf, as in .ci/run."""
 BUF = ["curl", "--protocol", "grpc", "--http2-prior-knowledge"]
 CONSTANT = re.compile(r"[A-Z][A-Z_]+|tandem-demo.*|get_weather|hermes|llama3_json|\{.*\}")
 """Texts that do not depend on the run: enums, names, complete arguments."""
@@ -27,13 +31,21 @@ def calls() -> list[tuple[str, str]]:
     return re.findall(r"^```sh\n(grpcurl [^\n]*)\n```\n\n```\w*\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 
+@cache
 def buf() -> str:
-    """The program, where the checks of CI put it or on the path."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tandem" / "node_modules" / ".bin"
-    found = shutil.which("buf", path=f"{cache}{os.pathsep}{os.environ.get('PATH', '')}")
-    if found is None:
-        pytest.skip("buf is not installed: .ci/run does that (npm install @bufbuild/buf)")
-    return found
+    """The program: where the checks of CI put it, or on the path, or installed into the cache of the tests' clients."""
+    bins = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tandem" / "node_modules" / ".bin"
+    if found := shutil.which("buf", path=f"{bins}{os.pathsep}{os.environ.get('PATH', '')}"):
+        return found
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs buf, or node and npm to install it")
+
+    def install(folder: Path) -> None:
+        (folder / "package.json").write_text("{}")
+        install_with(npm, "install", "--no-audit", "--no-fund", f"@bufbuild/buf@{VERSION}", cwd=folder)
+
+    return str(made_once(f"npm-buf-{VERSION}", install) / "node_modules" / ".bin" / "buf")
 
 
 def run(command: str, address: str) -> str:
