@@ -43,11 +43,6 @@ class Placement:
     weight_bytes: Mapping[str, int]
     kv_bytes: Mapping[str, int]
 
-    @property
-    def bytes_by_node(self) -> dict[str, int]:
-        """Weights and KV of each node."""
-        return {node_id: self.weight_bytes[node_id] + self.kv_bytes[node_id] for node_id in self.weight_bytes}
-
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:

@@ -199,19 +199,6 @@ class Checkpoint:
         model.update(tree_unflatten([(name, value.astype(self._dtype)) for name, value in cast.items()]))
 
 
-def load_stage(
-    folder: Path,
-    first: int,
-    end: int,
-    *,
-    headers: Headers | None = None,
-    dtype: str | None = None,
-    progress: Progress | None = None,
-) -> LoadedStage:
-    """Load a stage with the layers [first, end) of the model in the folder; see ``Checkpoint``."""
-    return Checkpoint(folder, headers=headers, dtype=dtype).load(first, end, progress=progress)
-
-
 def _needed(segments: Sequence[Any], epilogue: ModelStage | None) -> set[str]:
     return set().union(*(stage.needed() for stage in [*segments, *([epilogue] if epilogue else [])]))
 

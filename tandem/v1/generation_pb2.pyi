@@ -210,7 +210,7 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def resume(self) -> Global___Resume:
-        """Set after the loss of a head."""
+        """Set after the loss of a head. Reserved for failover: no effect yet."""
 
     def __init__(
         self,
@@ -302,7 +302,7 @@ Global___TokenIds: _TypeAlias = TokenIds  # noqa: Y015
 
 @_typing.final
 class Resume(_message.Message):
-    """Where a lost generation stood."""
+    """Where a lost generation stood. Reserved for failover: no effect yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -770,7 +770,7 @@ class GenerationEvent(_message.Message):
 
     @_builtins.property
     def recovered(self) -> Global___Recovered:
-        """The pipeline changed shape under this generation and went on."""
+        """The pipeline changed shape under this generation and went on. Reserved for failover: not sent yet."""
 
     @_builtins.property
     def finished(self) -> Global___Finished:
@@ -1024,7 +1024,7 @@ Global___ToolCallEnd: _TypeAlias = ToolCallEnd  # noqa: Y015
 
 @_typing.final
 class Recovered(_message.Message):
-    """Recovery."""
+    """Recovery. Reserved for failover: not sent yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -22,57 +22,56 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from tandem.v1 import types_pb2 as tandem_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/membership.proto\x12\ttandem.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15tandem/v1/types.proto\"\xe1\x01\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\tendpoints\x18\x04 \x03(\x0b\x32\x13.tandem.v1.Endpoint\x12\x31\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32\x1b.tandem.v1.NodeCapabilities\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.tandem.v1.NodeState\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\"\xab\x01\n\x10NodeCapabilities\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x04\x12)\n!memory_bandwidth_bytes_per_second\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x13\n\x0bmlx_version\x18\x05 \x01(\t\x12\x16\n\x0emlx_lm_version\x18\x06 \x01(\t\"=\n\x0bJoinRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.tandem.v1.Node\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"5\n\x0cJoinResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"f\n\x0cLeaveRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x30\n\rdrain_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\"\x0f\n\rLeaveResponse\"\xbf\x01\n\x10HeartbeatRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.tandem.v1.Node\x12\x17\n\x0f\x63ompleted_steps\x18\x02 \x01(\x04\x12\x15\n\rpending_steps\x18\x03 \x01(\r\x12&\n\tpipelines\x18\x04 \x03(\x0b\x32\x13.tandem.v1.Pipeline\x12\x1e\n\x05known\x18\x05 \x03(\x0b\x32\x0f.tandem.v1.Node\x12\x14\n\x0cstep_seconds\x18\x06 \x01(\x02\"N\n\x11HeartbeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.tandem.v1.HeartbeatRequest\x12\x0e\n\x06\x66\x65nced\x18\x02 \x01(\x08\"c\n\x08Topology\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x1e\n\x05nodes\x18\x02 \x03(\x0b\x32\x0f.tandem.v1.Node\x12&\n\tpipelines\x18\x03 \x03(\x0b\x32\x13.tandem.v1.Pipeline\"\xda\x01\n\x08Pipeline\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelRef\x12+\n\x0cserved_names\x18\x03 \x03(\x0b\x32\x15.tandem.v1.ServedName\x12 \n\x06stages\x18\x04 \x03(\x0b\x32\x10.tandem.v1.Stage\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tandem.v1.PipelineState\x12\x0e\n\x06reason\x18\x07 \x01(\t\"F\n\nServedName\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rchat_template\x18\x02 \x01(\t\x12\x13\n\x0btool_format\x18\x03 \x01(\t\"?\n\x05Stage\x12\x10\n\x08node_ids\x18\x01 \x03(\t\x12$\n\x08segments\x18\x02 \x03(\x0b\x32\x12.tandem.v1.Segment\"\x14\n\x12GetTopologyRequest\"<\n\x13GetTopologyResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"\x16\n\x14WatchTopologyRequest\">\n\x15WatchTopologyResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"#\n\x10ProbeLinkRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\"$\n\x11ProbeLinkResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c*\x81\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_ALIVE\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x12\x14\n\x10NODE_STATE_STUCK\x10\x03\x12\x13\n\x0fNODE_STATE_LOST\x10\x04*\xa0\x01\n\rPipelineState\x12\x1e\n\x1aPIPELINE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PIPELINE_STATE_LOADING\x10\x01\x12\x18\n\x14PIPELINE_STATE_READY\x10\x02\x12\x1b\n\x17PIPELINE_STATE_DEGRADED\x10\x03\x12\x1c\n\x18PIPELINE_STATE_UNLOADING\x10\x04\x32\xc0\x03\n\x11MembershipService\x12\x37\n\x04Join\x12\x16.tandem.v1.JoinRequest\x1a\x17.tandem.v1.JoinResponse\x12:\n\x05Leave\x12\x17.tandem.v1.LeaveRequest\x1a\x18.tandem.v1.LeaveResponse\x12J\n\tHeartbeat\x12\x1b.tandem.v1.HeartbeatRequest\x1a\x1c.tandem.v1.HeartbeatResponse(\x01\x30\x01\x12L\n\x0bGetTopology\x12\x1d.tandem.v1.GetTopologyRequest\x1a\x1e.tandem.v1.GetTopologyResponse\x12T\n\rWatchTopology\x12\x1f.tandem.v1.WatchTopologyRequest\x1a .tandem.v1.WatchTopologyResponse0\x01\x12\x46\n\tProbeLink\x12\x1b.tandem.v1.ProbeLinkRequest\x1a\x1c.tandem.v1.ProbeLinkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/membership.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\xe1\x01\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\tendpoints\x18\x04 \x03(\x0b\x32\x13.tandem.v1.Endpoint\x12\x31\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32\x1b.tandem.v1.NodeCapabilities\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.tandem.v1.NodeState\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\"\xab\x01\n\x10NodeCapabilities\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x04\x12)\n!memory_bandwidth_bytes_per_second\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x13\n\x0bmlx_version\x18\x05 \x01(\t\x12\x16\n\x0emlx_lm_version\x18\x06 \x01(\t\"=\n\x0bJoinRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.tandem.v1.Node\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"5\n\x0cJoinResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"I\n\x0cLeaveRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04J\x04\x08\x02\x10\x03R\rdrain_timeout\"\x0f\n\rLeaveResponse\"\xbf\x01\n\x10HeartbeatRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.tandem.v1.Node\x12\x17\n\x0f\x63ompleted_steps\x18\x02 \x01(\x04\x12\x15\n\rpending_steps\x18\x03 \x01(\r\x12&\n\tpipelines\x18\x04 \x03(\x0b\x32\x13.tandem.v1.Pipeline\x12\x1e\n\x05known\x18\x05 \x03(\x0b\x32\x0f.tandem.v1.Node\x12\x14\n\x0cstep_seconds\x18\x06 \x01(\x02\"N\n\x11HeartbeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.tandem.v1.HeartbeatRequest\x12\x0e\n\x06\x66\x65nced\x18\x02 \x01(\x08\"c\n\x08Topology\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x1e\n\x05nodes\x18\x02 \x03(\x0b\x32\x0f.tandem.v1.Node\x12&\n\tpipelines\x18\x03 \x03(\x0b\x32\x13.tandem.v1.Pipeline\"\xda\x01\n\x08Pipeline\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelRef\x12+\n\x0cserved_names\x18\x03 \x03(\x0b\x32\x15.tandem.v1.ServedName\x12 \n\x06stages\x18\x04 \x03(\x0b\x32\x10.tandem.v1.Stage\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tandem.v1.PipelineState\x12\x0e\n\x06reason\x18\x07 \x01(\t\"F\n\nServedName\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rchat_template\x18\x02 \x01(\t\x12\x13\n\x0btool_format\x18\x03 \x01(\t\"?\n\x05Stage\x12\x10\n\x08node_ids\x18\x01 \x03(\t\x12$\n\x08segments\x18\x02 \x03(\x0b\x32\x12.tandem.v1.Segment\"\x14\n\x12GetTopologyRequest\"<\n\x13GetTopologyResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"\x16\n\x14WatchTopologyRequest\">\n\x15WatchTopologyResponse\x12%\n\x08topology\x18\x01 \x01(\x0b\x32\x13.tandem.v1.Topology\"#\n\x10ProbeLinkRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\"$\n\x11ProbeLinkResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c*\x81\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_ALIVE\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x12\x14\n\x10NODE_STATE_STUCK\x10\x03\x12\x13\n\x0fNODE_STATE_LOST\x10\x04*\xa0\x01\n\rPipelineState\x12\x1e\n\x1aPIPELINE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PIPELINE_STATE_LOADING\x10\x01\x12\x18\n\x14PIPELINE_STATE_READY\x10\x02\x12\x1b\n\x17PIPELINE_STATE_DEGRADED\x10\x03\x12\x1c\n\x18PIPELINE_STATE_UNLOADING\x10\x04\x32\xc0\x03\n\x11MembershipService\x12\x37\n\x04Join\x12\x16.tandem.v1.JoinRequest\x1a\x17.tandem.v1.JoinResponse\x12:\n\x05Leave\x12\x17.tandem.v1.LeaveRequest\x1a\x18.tandem.v1.LeaveResponse\x12J\n\tHeartbeat\x12\x1b.tandem.v1.HeartbeatRequest\x1a\x1c.tandem.v1.HeartbeatResponse(\x01\x30\x01\x12L\n\x0bGetTopology\x12\x1d.tandem.v1.GetTopologyRequest\x1a\x1e.tandem.v1.GetTopologyResponse\x12T\n\rWatchTopology\x12\x1f.tandem.v1.WatchTopologyRequest\x1a .tandem.v1.WatchTopologyResponse0\x01\x12\x46\n\tProbeLink\x12\x1b.tandem.v1.ProbeLinkRequest\x1a\x1c.tandem.v1.ProbeLinkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.membership_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODESTATE']._serialized_start=1718
-  _globals['_NODESTATE']._serialized_end=1847
-  _globals['_PIPELINESTATE']._serialized_start=1850
-  _globals['_PIPELINESTATE']._serialized_end=2010
-  _globals['_NODE']._serialized_start=97
-  _globals['_NODE']._serialized_end=322
-  _globals['_NODECAPABILITIES']._serialized_start=325
-  _globals['_NODECAPABILITIES']._serialized_end=496
-  _globals['_JOINREQUEST']._serialized_start=498
-  _globals['_JOINREQUEST']._serialized_end=559
-  _globals['_JOINRESPONSE']._serialized_start=561
-  _globals['_JOINRESPONSE']._serialized_end=614
-  _globals['_LEAVEREQUEST']._serialized_start=616
-  _globals['_LEAVEREQUEST']._serialized_end=718
-  _globals['_LEAVERESPONSE']._serialized_start=720
-  _globals['_LEAVERESPONSE']._serialized_end=735
-  _globals['_HEARTBEATREQUEST']._serialized_start=738
-  _globals['_HEARTBEATREQUEST']._serialized_end=929
-  _globals['_HEARTBEATRESPONSE']._serialized_start=931
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1009
-  _globals['_TOPOLOGY']._serialized_start=1011
-  _globals['_TOPOLOGY']._serialized_end=1110
-  _globals['_PIPELINE']._serialized_start=1113
-  _globals['_PIPELINE']._serialized_end=1331
-  _globals['_SERVEDNAME']._serialized_start=1333
-  _globals['_SERVEDNAME']._serialized_end=1403
-  _globals['_STAGE']._serialized_start=1405
-  _globals['_STAGE']._serialized_end=1468
-  _globals['_GETTOPOLOGYREQUEST']._serialized_start=1470
-  _globals['_GETTOPOLOGYREQUEST']._serialized_end=1490
-  _globals['_GETTOPOLOGYRESPONSE']._serialized_start=1492
-  _globals['_GETTOPOLOGYRESPONSE']._serialized_end=1552
-  _globals['_WATCHTOPOLOGYREQUEST']._serialized_start=1554
-  _globals['_WATCHTOPOLOGYREQUEST']._serialized_end=1576
-  _globals['_WATCHTOPOLOGYRESPONSE']._serialized_start=1578
-  _globals['_WATCHTOPOLOGYRESPONSE']._serialized_end=1640
-  _globals['_PROBELINKREQUEST']._serialized_start=1642
-  _globals['_PROBELINKREQUEST']._serialized_end=1677
-  _globals['_PROBELINKRESPONSE']._serialized_start=1679
-  _globals['_PROBELINKRESPONSE']._serialized_end=1715
-  _globals['_MEMBERSHIPSERVICE']._serialized_start=2013
-  _globals['_MEMBERSHIPSERVICE']._serialized_end=2461
+  _globals['_NODESTATE']._serialized_start=1657
+  _globals['_NODESTATE']._serialized_end=1786
+  _globals['_PIPELINESTATE']._serialized_start=1789
+  _globals['_PIPELINESTATE']._serialized_end=1949
+  _globals['_NODE']._serialized_start=65
+  _globals['_NODE']._serialized_end=290
+  _globals['_NODECAPABILITIES']._serialized_start=293
+  _globals['_NODECAPABILITIES']._serialized_end=464
+  _globals['_JOINREQUEST']._serialized_start=466
+  _globals['_JOINREQUEST']._serialized_end=527
+  _globals['_JOINRESPONSE']._serialized_start=529
+  _globals['_JOINRESPONSE']._serialized_end=582
+  _globals['_LEAVEREQUEST']._serialized_start=584
+  _globals['_LEAVEREQUEST']._serialized_end=657
+  _globals['_LEAVERESPONSE']._serialized_start=659
+  _globals['_LEAVERESPONSE']._serialized_end=674
+  _globals['_HEARTBEATREQUEST']._serialized_start=677
+  _globals['_HEARTBEATREQUEST']._serialized_end=868
+  _globals['_HEARTBEATRESPONSE']._serialized_start=870
+  _globals['_HEARTBEATRESPONSE']._serialized_end=948
+  _globals['_TOPOLOGY']._serialized_start=950
+  _globals['_TOPOLOGY']._serialized_end=1049
+  _globals['_PIPELINE']._serialized_start=1052
+  _globals['_PIPELINE']._serialized_end=1270
+  _globals['_SERVEDNAME']._serialized_start=1272
+  _globals['_SERVEDNAME']._serialized_end=1342
+  _globals['_STAGE']._serialized_start=1344
+  _globals['_STAGE']._serialized_end=1407
+  _globals['_GETTOPOLOGYREQUEST']._serialized_start=1409
+  _globals['_GETTOPOLOGYREQUEST']._serialized_end=1429
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_start=1431
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_end=1491
+  _globals['_WATCHTOPOLOGYREQUEST']._serialized_start=1493
+  _globals['_WATCHTOPOLOGYREQUEST']._serialized_end=1515
+  _globals['_WATCHTOPOLOGYRESPONSE']._serialized_start=1517
+  _globals['_WATCHTOPOLOGYRESPONSE']._serialized_end=1579
+  _globals['_PROBELINKREQUEST']._serialized_start=1581
+  _globals['_PROBELINKREQUEST']._serialized_end=1616
+  _globals['_PROBELINKRESPONSE']._serialized_start=1618
+  _globals['_PROBELINKRESPONSE']._serialized_end=1654
+  _globals['_MEMBERSHIPSERVICE']._serialized_start=1952
+  _globals['_MEMBERSHIPSERVICE']._serialized_end=2400
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -32,7 +31,7 @@ class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.V
     NODE_STATE_ALIVE: _NodeState.ValueType  # 1
     """A member that answers."""
     NODE_STATE_DRAINING: _NodeState.ValueType  # 2
-    """Takes no new sequence; leaves when its last one ends."""
+    """Takes no new sequence; leaves when its last one ends. Reserved: no node says so of itself yet."""
     NODE_STATE_STUCK: _NodeState.ValueType  # 3
     """Beats, but its forward passes do not advance."""
     NODE_STATE_LOST: _NodeState.ValueType  # 4
@@ -46,7 +45,7 @@ NODE_STATE_UNSPECIFIED: NodeState.ValueType  # 0
 NODE_STATE_ALIVE: NodeState.ValueType  # 1
 """A member that answers."""
 NODE_STATE_DRAINING: NodeState.ValueType  # 2
-"""Takes no new sequence; leaves when its last one ends."""
+"""Takes no new sequence; leaves when its last one ends. Reserved: no node says so of itself yet."""
 NODE_STATE_STUCK: NodeState.ValueType  # 3
 """Beats, but its forward passes do not advance."""
 NODE_STATE_LOST: NodeState.ValueType  # 4
@@ -68,7 +67,7 @@ class _PipelineStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pipelin
     PIPELINE_STATE_DEGRADED: _PipelineState.ValueType  # 3
     """A stage is missing."""
     PIPELINE_STATE_UNLOADING: _PipelineState.ValueType  # 4
-    """Goes away."""
+    """Goes away. Reserved: nobody says so yet."""
 
 class PipelineState(_PipelineState, metaclass=_PipelineStateEnumTypeWrapper):
     """Lifecycle of a pipeline."""
@@ -82,7 +81,7 @@ PIPELINE_STATE_READY: PipelineState.ValueType  # 2
 PIPELINE_STATE_DEGRADED: PipelineState.ValueType  # 3
 """A stage is missing."""
 PIPELINE_STATE_UNLOADING: PipelineState.ValueType  # 4
-"""Goes away."""
+"""Goes away. Reserved: nobody says so yet."""
 Global___PipelineState: _TypeAlias = PipelineState  # noqa: Y015
 
 @_typing.final
@@ -235,31 +234,25 @@ Global___JoinResponse: _TypeAlias = JoinResponse  # noqa: Y015
 
 @_typing.final
 class LeaveRequest(_message.Message):
-    """Asks to leave."""
+    """Says goodbye."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_ID_FIELD_NUMBER: _builtins.int
-    DRAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The leaver."""
     incarnation: _builtins.int
     """The leaver's incarnation, as in its Node: a later one that is a member stays one, however late this arrives."""
-    @_builtins.property
-    def drain_timeout(self) -> _duration_pb2.Duration:
-        """How long running work may take to end."""
-
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
-        drain_timeout: _duration_pb2.Duration | None = ...,
         incarnation: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout", "incarnation", b"incarnation", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

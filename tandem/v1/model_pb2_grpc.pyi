@@ -38,7 +38,7 @@ class ModelServiceStub:
     LoadModel: _grpc.UnaryStreamMultiCallable[_model_pb2.LoadModelRequest, _model_pb2.LoadModelResponse]
     """Loads a model over the cluster; streams progress per node; ends when it serves."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.UnloadModelRequest, _model_pb2.UnloadModelResponse]
-    """Unloads a model after its sequences end or the deadline passes."""
+    """Unloads a model at once; its sequences fail in band."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]
     """Lists what is served, what loads, and what lies on disk (on which nodes)."""
 
@@ -52,7 +52,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     LoadModel: _aio.UnaryStreamMultiCallable[_model_pb2.LoadModelRequest, _model_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads a model over the cluster; streams progress per node; ends when it serves."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_model_pb2.UnloadModelRequest, _model_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a model after its sequences end or the deadline passes."""
+    """Unloads a model at once; its sequences fail in band."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists what is served, what loads, and what lies on disk (on which nodes)."""
 
@@ -81,7 +81,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.UnloadModelResponse, _abc.Awaitable[_model_pb2.UnloadModelResponse]]:
-        """Unloads a model after its sequences end or the deadline passes."""
+        """Unloads a model at once; its sequences fail in band."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -215,7 +215,7 @@ class LinkReady(_message.Message):
     """Most bytes of tensors that the receiver takes in one message."""
     @_builtins.property
     def residents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resident]:
-        """What the receiver still holds from an earlier epoch of this pipeline."""
+        """What the receiver still holds from an earlier epoch of this pipeline. Reserved for failover: it holds nothing yet."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ Global___LinkReady: _TypeAlias = LinkReady  # noqa: Y015
 
 @_typing.final
 class Resident(_message.Message):
-    """KV that survived a change of shape."""
+    """KV that survived a change of shape. Reserved for failover: not sent yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

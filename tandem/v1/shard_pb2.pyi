@@ -144,7 +144,7 @@ class UnloadShardRequest(_message.Message):
     pipeline_id: _builtins.str
     """Which pipeline."""
     epoch: _builtins.int
-    """Fence."""
+    """The epoch that the caller knows. No effect: unloading is for good, and the ids of pipelines are never used again."""
     def __init__(
         self,
         *,

@@ -11,7 +11,7 @@ import os
 import grpc
 import pytest
 import requests
-from running_cluster import Cluster
+from running_cluster import ROOT, Cluster
 
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import membership_pb2, model_pb2, types_pb2
@@ -20,7 +20,8 @@ from tandem.v1.membership_pb2_grpc import MembershipServiceStub
 from tandem.v1.model_pb2_grpc import ModelServiceStub
 
 SIZE = 5 * 1024 * 1024
-OVERFLOW = "maximum context length is 16384 tokens"
+CONTEXT = json.loads((ROOT / "node" / "demo" / "config.json").read_text())["max_position_embeddings"]
+OVERFLOW = f"maximum context length is {CONTEXT} tokens. However, the request has more than "
 WORDS = "word " * (SIZE // 5 + 1)
 
 
@@ -46,20 +47,29 @@ def large(kind: str) -> pb.GenerateRequest:
     return request
 
 
-@pytest.mark.parametrize("kind", ["messages", "tools", "text", "token_ids"])
-def test_generate_and_count_tokens_answer_with_both_figures(demo: Cluster, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("messages", OVERFLOW),
+        ("tools", "the tools' schemas have more than 2097152 characters"),
+        ("text", OVERFLOW),
+        ("token_ids", OVERFLOW),
+    ],
+)
+def test_generate_and_count_tokens_say_what_is_too_much(demo: Cluster, kind: str, words: str) -> None:
     request = large(kind)
     with demo.channel() as channel:
         stub = GenerationServiceStub(channel)
-        for call in (
-            lambda: list(stub.Generate(request, timeout=60)),
-            lambda: stub.CountTokens(pb.CountTokensRequest(request=request), timeout=60),
+        counted = pb.CountTokensRequest(request=request)
+        for call, said in (
+            (lambda: list(stub.Generate(request, timeout=60)), words),
+            (lambda: stub.CountTokens(counted, timeout=60), OVERFLOW),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 call()
             assert isinstance(caught.value, grpc.Call)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert OVERFLOW in (caught.value.details() or "")
+            assert said in (caught.value.details() or "")
         small = pb.GenerateRequest(model="tandem-demo-qwen", text="Hello", max_tokens=2, ignore_eos=True)
         last = list(stub.Generate(small, timeout=60))[-1].events[-1]
     assert last.finished.completion_tokens == 2

@@ -91,7 +91,8 @@ def test_a_model_too_large_for_one_goes_on_two_and_says_so() -> None:
     (_, first_start, first_end), (_, second_start, second_end) = layers(placement)
     assert (first_start, second_end) == (0, 32)
     assert first_end == second_start == 15  # 15 layers and the head's extra take as long as 17 layers
-    assert all(need <= 12 * GB for need in placement.bytes_by_node.values())
+    assert placement.weight_bytes.keys() == placement.kv_bytes.keys() == {"id-a", "id-b"}
+    assert all(placement.weight_bytes[node_id] + placement.kv_bytes[node_id] <= 12 * GB for node_id in ("id-a", "id-b"))
 
 
 def test_the_ring_follows_the_quick_links() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model, quantize_model, save_model
 
-from node.engine.checkpoint import Checkpoint, LoadedStage, load_stage
+from node.engine.checkpoint import Checkpoint, LoadedStage, Progress
 from node.engine.cutting import ModelStage, WholeModel, parameters
 from node.engine.headers import Headers, read_headers
 from tandem.errors import CheckpointError, UnsupportedModelError
@@ -18,6 +18,18 @@ from tandem.errors import CheckpointError, UnsupportedModelError
 MakeFolder = Callable[..., Path]
 RANGES = [(0, 2), (2, 4), (4, 6)]
 TOKENS = mx.array([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
+
+
+def load_stage(
+    folder: Path,
+    first: int,
+    end: int,
+    *,
+    headers: Headers | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> LoadedStage:
+    return Checkpoint(folder, headers=headers, dtype=dtype).load(first, end, progress=progress)
 
 
 def logits_of(folder: Path) -> mx.array:
