@@ -250,7 +250,7 @@ async def until_free(channels: Sequence[aio.Channel]) -> float:
 
 async def hang_up(session: aiohttp.ClientSession, index: int) -> None:
     """Closes the connection as soon as the stream has begun, or after a few chunks with text."""
-    long = index % 2 == 0
+    long = index % 2 == 1
     prompt = LONG if long else LONG[: 10 + index]
     body = {"model": "tandem-demo-qwen", "prompt": prompt, "max_tokens": 2000, "ignore_eos": True, "stream": True}
     seen = 0
@@ -267,7 +267,9 @@ class Client:
     """Goes away in the middle of its prefill, or after a few tokens; notes when it heard something."""
 
     def __init__(self, index: int) -> None:
-        self.long = index % 2 == 0
+        self.long = index % 2 == 1
+        # The last one is among those that stay for a second chunk: it leaves while the third one is computed.
+        self._chunks = 1 + index // 2 % 2
         self.tokens = 0
         self.times: list[float] = []
         self._request = pb.GenerateRequest(
@@ -279,13 +281,14 @@ class Client:
         )
 
     async def read_and_leave(self, stub: GenerationServiceStub) -> None:
-        call = stub.Generate(self._request, timeout=120)
+        call, chunks = stub.Generate(self._request, timeout=600), 0
         async for response in call:
-            prefilled = any(event.HasField("prefill") for event in response.events)
+            prefilled = sum(event.HasField("prefill") for event in response.events)
+            chunks += prefilled
             tokens = sum(len(event.token_ids) for event in response.events)
             self.tokens += tokens
             if prefilled or tokens:
                 self.times.append(time.monotonic())
-            if self.tokens > 3 or (self.long and prefilled):
+            if self.tokens > 3 or (self.long and chunks >= self._chunks):
                 break
         call.cancel()
