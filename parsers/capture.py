@@ -8,12 +8,10 @@ from parsers.format import Capture
 _NOT_AN_IDENTIFIER = re.compile(r"[^\w.\-]")
 
 
-def may_be(state: Capture, text: str, whole: bool, tools: Collection[str], markers: tuple[str, ...]) -> bool:
+def may_be(state: Capture, text: str, whole: bool, tools: Collection[str]) -> bool:
     """Whether the text is what is to be captured or, unless it is `whole`, may still become it."""
     if state.what != "name":
         return True
-    if any(marker in text for marker in markers):
-        return False
     if state.identifier and _NOT_AN_IDENTIFIER.search(text):
         return False
     if not state.declared or (whole and text in tools):

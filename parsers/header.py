@@ -3,6 +3,25 @@
 from parsers.format import Header
 
 
+def is_header(state: Header, text: str, whole: bool) -> bool:
+    """Whether the text is a message's header or, unless it is `whole`, may still become one.
+
+    A header has one line, one recipient at most and, between two separators, one other word, two behind the last.
+    What does not fit is text, or has another message behind it.
+    """
+    if "\n" in text:
+        return False
+    first = state.separators[0]
+    for separator in state.separators[1:]:
+        text = text.replace(separator, first)
+    parts = [part.replace("to=", " to=").split() for part in text.split(first)]
+    if not whole:
+        parts[-1] = parts[-1][:-1]
+    recipients = [word for part in parts for word in part if word.startswith("to=")]
+    counts = [sum(not word.startswith("to=") for word in part) for part in parts]
+    return len(recipients) <= 1 and all(count <= 1 for count in counts[:-1]) and counts[-1] <= 2
+
+
 def read_header(state: Header, text: str) -> tuple[str, str]:
     """Who the message is for: ("thought", ""), ("answer", "") or ("call", NAME)."""
     for separator in state.separators:

@@ -10,9 +10,12 @@ from parsers.transducers.json_value import JsonValue
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONGEST = 1024
+_LONGEST_SPACE = 64
+# What values that are skipped may begin with; Python's words, too.
+_FIRST_OF_VALUE = '"[{-+.0123456789tfnTFN'
 _DESCENDS = "function"
 
-_KEY, _COLON, _VALUE, _TEXT, _SKIP, _ARGUMENTS, _NEXT = range(7)
+_KEY, _VALUE, _TEXT, _SKIP, _ARGUMENTS, _NEXT = range(6)
 
 
 class JsonObject:
@@ -56,9 +59,14 @@ class JsonObject:
         self.failed = False
 
     @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a string of the arguments."""
-        return self._state == _ARGUMENTS and self._value is not None and self._value.in_string
+    def in_arguments(self) -> bool:
+        """Whether the text stands inside the arguments."""
+        return self._state == _ARGUMENTS
+
+    @property
+    def only_named(self) -> bool:
+        """Whether the name has been read, and nothing that could be the arguments."""
+        return self.named and not self._strange
 
     @property
     def odd(self) -> bool:
@@ -98,11 +106,7 @@ class JsonObject:
 
     def _punctuation(self, pos: int, char: str) -> int:
         state = self._state
-        if state == -1 and char == "{":
-            self._state = _KEY
-        elif state == _COLON and char == ":":
-            self._state = _VALUE
-        elif state == _NEXT and char == ",":
+        if (state == -1 and char == "{") or (state == _NEXT and char == ","):
             self._state = _KEY
         elif state == _NEXT and char == "}":
             self._close()
@@ -148,20 +152,33 @@ class JsonObject:
             value = json.loads(found[0], strict=False)
         except ValueError:
             return self._broken(pos)
+        end = found.end()
         if self._state == _KEY:
+            # A string is a key only with its colon: what is broken begins with its quote.
+            limit = end + _LONGEST_SPACE
+            while end < len(text) and end < limit and text[end].isspace():
+                end += 1
+            if end == len(text) and end < limit:
+                return pos
+            if text[end : end + 1] != ":":
+                return self._broken(pos)
+            end += 1
             self._key = value
-            self._state = _COLON
+            self._state = _VALUE
             if self._spec.named_by_key and not self.named:
                 self._name(value)
             elif self._strict and not self._seen and not self._known(value):
                 self.failed = True
         else:
             if self._key in self._spec.ids:
+                if not value.isprintable() or " " in value:
+                    # The end of the string is missing.
+                    return self._broken(pos)
                 self._call.call_id = value
             else:
                 self._name(value)
             self._state = _NEXT
-        return found.end()
+        return end
 
     def _known(self, key: str) -> bool:
         spec = self._spec
@@ -191,6 +208,8 @@ class JsonObject:
             return pos + 1
         elif key in spec.names and not self.named:
             self.failed = True
+        elif char not in _FIRST_OF_VALUE:
+            return self._broken(pos)
         else:
             self._strange = self._strange or not self._known(key)
             self._value = JsonValue()

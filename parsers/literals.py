@@ -49,7 +49,7 @@ class Literals(Generic[T]):
 
     def starts(self, text: str) -> bool:
         """Whether the text is the beginning, and no more, of a literal."""
-        return len(text) > 1 and any(
+        return bool(text) and any(
             literal.startswith(text) for literal, _ in self._by_first.get(text[0], ()) if len(literal) > len(text)
         )
 

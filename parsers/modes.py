@@ -7,6 +7,7 @@ from typing import Literal
 from parsers.format import Format, Thought
 from parsers.literals import Literals
 from parsers.output import CONTENT, REASONING
+from parsers.tables import tables_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,16 @@ class Mode:
 @lru_cache(maxsize=256)
 def modes_of(spec: Format, calls: bool) -> tuple[Mode, Mode]:
     """The answer's mode and the thought's; without `calls` no marker opens one."""
+    tables = tables_of(spec)
     openers = {literal: Marker("call", state, newlines=spec.newlines) for literal, state in spec.openers.items()}
     if not (calls or spec.messages):
         openers = {}
     ends = {literal: Marker("end") for literal in spec.ends}
     drops = {literal: Marker("drop") for literal in spec.dropped}
+    if not (calls or spec.messages):
+        closing = {thought.close for thought in spec.thoughts}
+        # What ends calls is as much text as what opens them.
+        drops = {literal: drop for literal, drop in drops.items() if literal in closing or not tables.ends(literal)}
     answer: dict[str, Marker] = {}
     thinking = dict(ends)
     for thought in spec.thoughts:

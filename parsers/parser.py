@@ -121,6 +121,7 @@ class Parser:
     def finish(self, reason: Literal["stop", "length"] = "stop") -> list[Event]:
         """The text is over. Returns the last events; the very last is `Finish`."""
         limited = reason == "length"
+        self._prose.limited = limited
         self._queue.append(("", False))
         while True:
             if self._region is not None:
@@ -131,7 +132,7 @@ class Parser:
                 if not self._output.shelved:
                     break
                 self._unshelve(keep=not limited and not self._output.spoilt)
-            elif region.call.started or region.settle():
+            elif region.call.started or region.settle(self._tail):
                 if not limited:
                     region.call.warn("the call was not closed")
                 region.close(self._tail, limited)
@@ -153,7 +154,7 @@ class Parser:
             self._shelf.append((piece, single))
         elif self._region is not None and self._region.held is not None:
             self._region.held.append((piece, single))
-        if single and self._region is not None and self._region.in_text and self._interrupt(piece):
+        if single and self._region is not None and self._region.in_values and self._interrupt(piece):
             return
         text, tokens = self._tail + piece, self._tokens
         if single:
@@ -198,7 +199,7 @@ class Parser:
         self._region = self._open(opening.state, held, sure=sure, bare=bare)
 
     def _interrupt(self, piece: str) -> bool:
-        """A single token that opens a call, inside the text of another call's arguments."""
+        """A single token that opens a call, among another call's arguments."""
         state = self._format.openers.get(piece.strip())
         if state is None:
             return False

@@ -51,6 +51,8 @@ class Prose:
         self._unclosed = False
         # Only calls may follow: other text makes `scan` return -1.
         self.only_calls = False
+        # The token limit ended the text, so that no end-of-turn token did.
+        self.limited = False
         self.acted = False
         self.opening: Opening | None = None
 
@@ -220,7 +222,7 @@ class Prose:
         if literal in self._single_tokens:
             return False
         if marker.does == "end":
-            return last
+            return last and not self.limited
         if marker.does == "think":
             return (marker.stray == "always" or self._fences.at_line_start()) and not self._fences.inside()
         return thinking or self._opens(literal, False)

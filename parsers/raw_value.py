@@ -26,8 +26,6 @@ class RawValueReader:
         self.edge: Edge | None = None
         call.begin_parameter()
 
-    in_string = True
-
     def run(self, text: str, pos: int, final: bool) -> int:
         """Read on from `pos`. Returns where the closing literal stands, or where text is missing."""
         newline = self._state.newline

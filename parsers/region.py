@@ -8,7 +8,6 @@ from parsers.format import (
     END,
     Capture,
     Edge,
-    ElementArguments,
     Expect,
     Format,
     Header,
@@ -16,12 +15,13 @@ from parsers.format import (
     RawValue,
     State,
 )
-from parsers.header import read_header
+from parsers.header import is_header, read_header
 from parsers.json_object import JsonObject
 from parsers.literals import WAIT, Wait
 from parsers.output import CONTENT, Output
 from parsers.readers import reader_of
 from parsers.tables import Tables
+from parsers.transducers.elements import Elements
 from parsers.window import Piece, Window
 
 _LONGEST_SPACE = 64
@@ -39,6 +39,7 @@ class Region:
     __slots__ = (
         "_edges",
         "_entered",
+        "_key",
         "_kind",
         "_output",
         "_reader",
@@ -85,15 +86,18 @@ class Region:
         self.finished = 0
         self._entered = 0
         self._kind = ""
+        # A parameter's key, until its value begins or other text shows that there is none.
+        self._key = ""
         # Reads what the state hands over; each kind of state has one of its own.
         self._reader: Any = None
         self.call = Call(rules, output)
         self._enter(state)
 
     @property
-    def in_text(self) -> bool:
-        """Whether the text is a string of the arguments, where a marker of several tokens is only text."""
-        return self.call.started and getattr(self._reader, "in_string", False)
+    def in_values(self) -> bool:
+        """Whether the text stands among the values of a call that has started: what they hold is not looked at."""
+        reader = self._reader
+        return self.call.started and reader is not None and getattr(reader, "in_arguments", True)
 
     def run(self, window: Window, pos: int) -> int:
         """Read on from `pos`; returns where it stopped, for want of text or with an `outcome`."""
@@ -113,6 +117,7 @@ class Region:
         if self._reader is not None:
             out: list[str] = []
             self._reader.finish(out, rest, cut)
+            self._put_stray()
             self.call.write(out)
         if cut:
             self.call.cut()
@@ -124,10 +129,16 @@ class Region:
         self.call = Call(self._rules, self._output)
         self.call.deferred = deferred
 
-    def settle(self) -> bool:
-        """The text is over inside a call's header: whether the name that it has makes a call."""
+    def settle(self, rest: str) -> bool:
+        """The text is over inside a call's header: whether the name that it has makes a call.
+
+        `rest`: the end of the text, which nothing has been made of.
+        """
         reader = self._reader
-        named = isinstance(reader, JsonObject) and reader.named and not self._rules.bare
+        named = isinstance(reader, JsonObject) and reader.only_named and not self._rules.bare
+        if rest.strip() and not self.limited:
+            # The model has ended in the midst of something else.
+            return False
         return named and self._rules.sure and self.call.name in self._rules.tools and self._start()
 
     def _start(self) -> bool:
@@ -143,7 +154,7 @@ class Region:
         """What began inside the arguments of another call is sure to be markup, so that call is over."""
         if self.parent is not None:
             self.parent.call.warn("the call was cut off by the next one")
-            self.parent.close()
+            self.parent.close(self.parent.tail)
             self.parent = None
 
     def _step(self, text: str, pos: int, final: bool) -> int:
@@ -168,11 +179,16 @@ class Region:
         self._strewn = False
         self._state: State = self._spec.states[name]
         self._edges: Any = self._tables.edges.get(name)
+        if isinstance(self._state, RawValue):
+            self._key = ""
         self._reader = reader_of(name, self._spec, self._tables, self.call, self._kind, self._start, self._rules.bare)
 
     def _fail(self) -> None:
         if self.call.started:
             self.call.warn("the call breaks off")
+            # A key that was to have no value.
+            self._output.put(CONTENT, self._key)
+            self._key = ""
             self._leave()
         else:
             self.outcome = "failed"
@@ -220,9 +236,8 @@ class Region:
             if not self.call.started and not (state.otherwise == "end" and self.finished):
                 self._fail()
                 return pos
-            if final and self.finished and edges.starts(text[at:]):
-                # A closing marker that the end of the text cut off.
-                pos = len(text)
+            if final and self._is_half(text[at:]):
+                pos = at = len(text)
             out = self._tables.out.at(text, at, final) if at < len(text) else None
             if isinstance(out, Wait):
                 return pos
@@ -234,6 +249,8 @@ class Region:
                 return pos
             self.call.warn("text inside the call")
             self._strewn = True
+            self._output.put(CONTENT, self._key)
+            self._key = ""
             hits = (edges.first.search(text, at + 1), self._tables.out.first.search(text, at + 1))
             stop = min((hit.start() for hit in hits if hit is not None), default=len(text))
             self._output.put(CONTENT, text[pos:stop])
@@ -252,13 +269,18 @@ class Region:
                 break
             if found is not None:
                 taken = text[pos:at].strip()
-                if not self._may_be(state, taken, whole=True):
+                if self._marks(text, pos, at, found[0]) or not self._may_be(state, taken, whole=True):
                     self._fail()
                     return pos
                 self._take(state, taken)
                 return self._follow(found[1], text, at)
             at += 1
-        if not self._may_be(state, text[pos : pos + _LONGEST_CAPTURE].strip(), whole=False):
+        if final and self.limited and self.finished and self._tables.out.starts(text[pos:].strip()):
+            # It is no name, but half of a marker.
+            self._leave()
+            return len(text)
+        end = min(len(text), pos + _LONGEST_CAPTURE)
+        if self._marks(text, pos, end) or not self._may_be(state, text[pos:end].strip(), whole=False):
             self._fail()
             return pos
         if not (final or over):
@@ -277,7 +299,31 @@ class Region:
         return len(window)
 
     def _may_be(self, state: Capture, text: str, whole: bool) -> bool:
-        return may_be(state, text, whole, self._rules.tools, self._tables.never_names)
+        return may_be(state, text, whole, self._rules.tools)
+
+    def _is_half(self, rest: str) -> bool:
+        """Whether the text ends in the midst of a marker that may stand here.
+
+        After a call a single character need not be one, unless the token limit has cut it.
+        """
+        if self.limited:
+            return bool(self._edges.starts(rest)) or self._tables.out.starts(rest)
+        return self.finished > 0 and len(rest) > 1 and bool(self._edges.starts(rest))
+
+    def _put_stray(self) -> bool:
+        """Give out text that the reader has found between elements; says whether there was any."""
+        reader = self._reader
+        if not isinstance(reader, Elements) or not reader.stray:
+            return False
+        self.call.warn("text inside the call")
+        self._output.put(CONTENT, reader.stray)
+        reader.stray = ""
+        return True
+
+    def _marks(self, text: str, pos: int, end: int, literal: str = "") -> bool:
+        """Whether a marker that opens or ends something begins before `end`, where the literal stands."""
+        seen = text[pos : end + len(literal)]
+        return any(0 <= seen.find(marker) < end - pos for marker in self._tables.never_names)
 
     def _take(self, state: Capture, text: str) -> None:
         call = self.call
@@ -288,13 +334,13 @@ class Region:
         if state.what == "name":
             call.name = bare_name(state, text, self._rules.tools)
         elif state.what == "key":
-            call.key = text
+            call.key = self._key = text
 
     def _header(self, state: Header, text: str, pos: int, final: bool) -> int:
         end = text.find(state.end, pos)
         limit = len(text) if end < 0 else end
-        if any(text.count(separator, pos, limit) > 2 for separator in state.separators):
-            # Another message has begun.
+        if not is_header(state, text[pos:limit], end >= 0):
+            # Another message has begun, or this is none.
             self._fail()
             return pos
         if end < 0 or end + len(state.end) - pos > _LONGEST_CAPTURE:
@@ -352,10 +398,8 @@ class Region:
             pos = reader.run(text, pos, out)
             if out:
                 self.call.write(out)
-            if isinstance(state, ElementArguments) and reader.strays:
-                self.call.warn("text inside the call")
-                self._output.put(CONTENT, "".join(reader.strays))
-                reader.strays = []
+            if self._put_stray():
+                continue
             if reader.failed:
                 self._fail()
                 return pos

@@ -39,11 +39,6 @@ class Braces:
         # The character where `run` stopped is none that can stand there; see `JsonValue`.
         self.odd = False
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a string."""
-        return self._state == _STRING or self._state == _QUOTED
-
     def run(self, text: str, pos: int, out: list[str], final: bool = False) -> int:
         """Read on from `pos`; see the package's text."""
         end = len(text)

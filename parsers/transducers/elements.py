@@ -27,7 +27,7 @@ class Elements:
     """The members of one call, up to the tag that closes it."""
 
     failed = False
-    __slots__ = ("_close", "_mark", "_names", "_open", "_straying", "_types", "done", "odd", "strays")
+    __slots__ = ("_close", "_mark", "_names", "_open", "_straying", "_types", "done", "odd", "stray")
 
     def __init__(self, mark: str, close: str, types: Callable[[tuple[str, ...]], frozenset[str]]) -> None:
         self._mark = mark
@@ -38,20 +38,16 @@ class Elements:
         self._open = [root]
         # How many elements of each name are open, the root apart.
         self._names = {"": 0}
-        # Text that stands between elements and is none's.
-        self.strays: list[str] = []
+        # Text that stands between elements and is none's: `run` stops behind it, so that it keeps its place.
+        self.stray = ""
         self._straying = False
         self.done = False
         self.odd = False
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a value."""
-        return self._open[-1].kind == _LEAF
-
     def run(self, text: str, pos: int, out: list[str]) -> int:
         """Read on from `pos`; see the package's text."""
         mark = self._mark
+        self.odd = False
         while not self.done:
             at = text.find(mark, pos)
             if at < 0:
@@ -64,25 +60,33 @@ class Elements:
                     start = text.find(mark[0], start + 1)
                 self._push(text[pos:stop], out)
                 return stop
-            self._push(text[pos:at], out)
+            if self._push(text[pos:at], out):
+                return at
             behind = at + len(mark)
             end = text.find(">", behind, behind + _LONGEST)
+            if end >= 0 and self._opens_call(text[behind : end + 1]):
+                self.odd = True
+                return at
             if end < 0 and len(text) < behind + _LONGEST and text[behind : behind + 1] in ("", "<"):
                 return at
             if end < 0 or text[behind] != "<" or not self._tag(text[behind + 1 : end], out):
-                self._push(mark, out)
                 pos = behind
+                if self._push(mark, out):
+                    return pos
                 continue
             pos = end + 1
         return pos
 
-    def _push(self, text: str, out: list[str]) -> None:
+    def _push(self, text: str, out: list[str]) -> bool:
+        """Take text; returns whether it is no element's."""
         top = self._open[-1]
         if text and top.kind == _LEAF:
             top.text.push(text, out)
-        elif self._straying or text.strip():
-            self.strays.append(text if self._straying else text.lstrip())
+        elif text and (self._straying or text.strip()):
+            self.stray += text if self._straying else text.lstrip()
             self._straying = True
+            return True
+        return False
 
     def _tag(self, tag: str, out: list[str]) -> bool:
         self._straying = False
@@ -103,6 +107,9 @@ class Elements:
 
     def _begin(self, name: str, out: list[str]) -> bool:
         top = self._open[-1]
+        if "<" in name or "\n" in name:
+            # The tag's end is missing.
+            return False
         if top.kind == _LEAF:
             if not top.text.blank:
                 return False
@@ -132,14 +139,22 @@ class Elements:
         else:
             out.append("}" if top.count else "{}")
 
+    def _opens_call(self, tag: str) -> bool:
+        """Whether the tag begins calls or another call, which no element does: the end of this one is missing."""
+        return self._open[-1].kind != _LEAF and (tag == "<tool_call>" or (tag[:2] != "</" and '"' in tag))
+
     def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
-        """There are no odd characters here: all text is some element's."""
-        del text, out
-        return pos
+        """Take the mark of an odd tag at `pos` as text."""
+        del text
+        self._push(self._mark, out)
+        return pos + len(self._mark)
 
     def finish(self, out: list[str], rest: str, limited: bool) -> None:
         """The text is over: close what is open."""
         if self.done:
+            return
+        if limited and self._open[-1].kind != _LEAF:
+            # Half of a tag.
             return
         self._push(rest, out)
         if limited:

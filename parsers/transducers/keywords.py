@@ -34,11 +34,6 @@ class PythonArguments:
         assert self.value is not None
         return self.value.skip_odd(text, pos, out)
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a string."""
-        return self.value is not None and self.value.in_string
-
     def run(self, text: str, pos: int, out: list[str]) -> int:
         """Read on from `pos`; see the package's text."""
         end = len(text)
@@ -79,7 +74,11 @@ class PythonArguments:
         self.done = True
 
     def finish(self, out: list[str], rest: str, limited: bool) -> None:
-        """The text is over: close what is open."""
+        """The text is over: close what is open. A key without its value stays as it was written."""
+        rest = rest.strip()
+        if self.value is None and rest and not limited:
+            out.append(("{" if not self._count else ", ") + rest)
+            self._count += 1
         if self.value is not None:
             self.value.finish(out, rest, limited)
             if not self.value.done:

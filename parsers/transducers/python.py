@@ -51,11 +51,6 @@ class PythonLiteral:
         self._stop = WORD_END
         self._word: list[str] = []
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the text stands inside a string."""
-        return self.state == _STRING
-
     def run(self, text: str, pos: int, out: list[str]) -> int:
         """Read on from `pos`; see the package's text."""
         self.odd = False

@@ -69,8 +69,57 @@ def test_a_malformed_call_is_text_and_the_good_ones_beside_it_stay(broken: str) 
         assert "".join(broken.split()) in "".join(answer.content.split())
 
 
-def test_markers_with_nothing_between_them_are_markup() -> None:
-    assert read(HERMES, f"A <tool_call>\n</tool_call>B {GOOD}").content == "A B "
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("hermes", "<tool_call>\n</tool_call>"),
+        ("qwen3_5", "<tool_call></tool_call>"),
+        ("minimax_m2", "<minimax:tool_call></minimax:tool_call>"),
+        ("kimi_k2", "<|tool_calls_section_begin|><|tool_calls_section_end|>"),
+    ],
+)
+def test_markers_with_nothing_between_them_are_markup(key: str, text: str) -> None:
+    for pieces in ([f"A {text}B"], list(f"A {text}B")):
+        answer = read(get_format(key), pieces)
+        assert (answer.content, answer.calls, answer.warnings) == ("A B", [], [])
+    # With the least between them they are a malformed call.
+    broken = text.replace(">", ">-", 1)
+    assert read(get_format(key), f"A {broken}B").content == f"A {broken}B"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [', "id": "\n\nwords ', ', "i\n\nwords ', ', "words {"a": 1} ', ', "id":  words {"a": 1} ', ", words "],
+)
+def test_damage_behind_the_arguments_loses_nothing(behind: str) -> None:
+    mistral = get_format("mistral_v3")
+    good = '[TOOL_CALLS][{"name": "ping", "arguments": {}, "id": "abc123456"}]'
+    text = '[TOOL_CALLS][{"name": "update", "arguments": {"count": 1}' + behind + good
+    for pieces in ([text], list(text)):
+        answer = read(mistral, pieces)
+        assert answer.calls == [("update", '{"count": 1}'), ("ping", "{}")]
+        assert "words" in answer.content and "TOOL" not in answer.content
+
+
+def test_what_may_be_the_arguments_is_not_dropped_at_the_end() -> None:
+    for text in ('<tool_call>\n{"name": "update", "argumnts": {"count": 1', '<tool_call>\n{"name": "update", "argu'):
+        answer = read(HERMES, list(text))
+        assert (answer.content, answer.calls) == (text, [])
+
+
+def test_a_single_token_marker_opens_anywhere_among_the_arguments() -> None:
+    begun = '[TOOL_CALLS]update[ARGS]{"count": 3words\n'
+    pieces = [(begun, False), ("[TOOL_CALLS]", True), ("ping", False), ("[ARGS]", True), ("{}", False)]
+    assert read(get_format("mistral"), pieces).calls == [("update", '{"count": 3words\n'), ("ping", "{}")]
+    pieces = [("<|tool_call>call:update{te words", False), ("<|tool_call>", True), ("call:ping{}<tool_call|>", False)]
+    assert [name for name, _ in read(get_format("gemma4"), pieces).calls] == ["update", "ping"]
+
+
+def test_half_a_marker_at_the_token_limit_is_no_text() -> None:
+    text = f"A\n{GOOD}"
+    for end in range(text.index("</tool_call>") + 1, len(text) + 1):
+        answer = read(HERMES, text[:end], end="length")
+        assert (answer.content, answer.calls, answer.finish) == ("A", [("ping", "{}")], "length")
 
 
 def test_a_call_whose_arguments_stand_under_another_key_is_text() -> None:

@@ -63,6 +63,42 @@ def test_a_broken_header_is_text() -> None:
     assert read(HARMONY, "<|channel|>final", end="length").content == "<|channel|>final"
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "<|channel|>commentary to=functions.update <|constr\nSome words.\n",
+        "<|channel|>comme some words are here ",
+        "<|channel|>commentary to=functions.upd some words ",
+        "<|start|>assistant to=functions.upd",
+    ],
+)
+def test_a_header_that_breaks_off_is_text_and_hides_no_call(broken: str) -> None:
+    text = f"{broken}<|channel|>commentary to=functions.update <|constrain|>json<|message|>{CALL}"
+    for pieces in ([text], list(text)):
+        answer = read(HARMONY, pieces)
+        assert (answer.content, answer.calls) == (broken, [("update", '{"count": 1}')])
+
+
+def test_a_marker_is_no_part_of_a_key_or_an_attribute() -> None:
+    good = '<|open|>tools<|sep|><|open|>call tool="ping" index="0"<|sep|><|close|>call<|sep|><|close|>tools<|sep|>'
+    head = '<|open|>tools<|sep|><|open|>call tool="update" index="0"<|sep|><|open|>argument key="text" type="st words '
+    for pieces in ([head + good], list(head + good)):
+        answer = read(get_format("kimi_k3"), pieces)
+        assert answer.calls == [("update", "{}"), ("ping", "{}")]
+        assert "words" in answer.content
+
+
+def test_a_call_of_elements_that_is_not_closed_hides_none() -> None:
+    mark = "]<]minimax[>["
+    good = f'{mark}<tool_call>\n{mark}<invoke name="ping">{mark}</invoke>\n{mark}</tool_call>'
+    begun = f'{mark}<tool_call>\n{mark}<invoke name="update">{mark}<text>a{mark}</text>'
+    for rest in ("", f"{mark}</inv words ", f"{mark}<\nwords "):
+        for pieces in ([begun + rest + good], list(begun + rest + good)):
+            answer = read(get_format("minimax_m3"), pieces)
+            assert answer.calls == [("update", '{"text": "a"}'), ("ping", "{}")]
+            assert answer.content == rest
+
+
 def test_a_header_of_no_call_comes_out_whole() -> None:
     text = "<|start|>assistant to=exec<|channel|>commentary<|message|>ls -l"
     assert read(HARMONY, list(text)).content == text
