@@ -71,10 +71,24 @@ def cases() -> list[dict[str, Any]]:
     return [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
 
 
-def echoes_the_prompt(case: dict[str, Any]) -> bool:
-    """Whether the case expects text of the thought that stands in the prompt alone, which nobody has generated."""
-    reasoning, prompt = fold(case["expect"]["reasoning"]), fold(str(case.get("prompt_suffix") or ""))
-    return bool(reasoning) and reasoning not in fold(case["text"]) and reasoning[:3] in prompt
+def echoes_the_prompt(case: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """Whether the answer is right but for the end of the prompt, which the case wants before the thought.
+
+    That is the text that the prompt ends with, or that stands before the marker that closes a thought there. Nobody
+    has generated it, so it is not part of the answer.
+    """
+    wanted, ours = fold(case["expect"]["reasoning"]), fold(answer["reasoning"])
+    prompt = str(case.get("prompt_suffix") or "").rstrip()
+    for thought in spec_of(case).thoughts:
+        prompt = prompt.removesuffix(thought.close)
+    echo = wanted.removesuffix(ours).rstrip()
+    written = f"{echo} {ours}".strip() == wanted and bool(echo) and fold(prompt).endswith(echo)
+    return written and right({**answer, "reasoning": wanted}, case["expect"])
+
+
+def spec_of(case: dict[str, Any]) -> Format:
+    line = line_of(case)
+    return FORMATS[line["format"] if line["format"] in FORMATS else line["family"]]
 
 
 @cache
@@ -87,10 +101,10 @@ def markers_of(key: str) -> re.Pattern[str]:
 
 def tokens(case: dict[str, Any]) -> list[tuple[str, int | None, bool]]:
     """The text with each marker as one token, and the rest in small pieces."""
-    line, text = line_of(case), case["text"]
+    text = case["text"]
     pieces: list[tuple[str, int | None, bool]] = []
     at = 0
-    for found in markers_of(line["format"] if line["format"] in FORMATS else line["family"]).finditer(text):
+    for found in markers_of(spec_of(case).key).finditer(text):
         pieces += [(text[start : min(start + 3, found.start())], 1, False) for start in range(at, found.start(), 3)]
         pieces.append((found[0], 2, True))
         at = found.end()
@@ -113,10 +127,22 @@ WAYS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("level", SHARE)
 def test_the_corpus(level: str, way: str) -> None:
-    chosen = [case for case in cases() if case["enforce"] == level and not echoes_the_prompt(case)]
-    wrong = [case["name"] for case in chosen if not right(whole({**line_of(case), **WAYS[way](case)}), case["expect"])]
-    print(f"{level}, {way}: {len(chosen) - len(wrong)} of {len(chosen)}")
-    assert len(wrong) <= (1 - SHARE[level]) * len(chosen), wrong
+    chosen = [case for case in cases() if case["enforce"] == level]
+    wrong: list[str] = []
+    echoes = 0
+    for case in chosen:
+        answer = whole({**line_of(case), **WAYS[way](case)})
+        if right(answer, case["expect"]):
+            continue
+        if echoes_the_prompt(case, answer):
+            echoes += 1
+        else:
+            wrong.append(case["name"])
+    count = len(chosen) - echoes
+    print(f"{level}, {way}: {count - len(wrong)} of {len(chosen)}, or of {count} without {echoes} that echo the prompt")
+    assert len(wrong) <= (1 - SHARE[level]) * count, wrong
+    # Few cases may be left out, or a wrong state at the first character would go unseen.
+    assert echoes <= 0.04 * len(chosen)
 
 
 @pytest.mark.parametrize("way", ["characters", "random"])
