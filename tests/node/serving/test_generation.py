@@ -77,6 +77,55 @@ async def test_a_call_is_started_streamed_and_ended() -> None:
     assert found[-1].finished.reason == pb.FINISH_REASON_TOOL_CALLS
 
 
+def feed(generation: Generation, ids: list[int]) -> None:
+    """Samples the tokens; the first end token is the last one."""
+    for token in ids:
+        generation.on_sample(Sample(1, token, None, token == END))
+
+
+async def drain(generation: Generation) -> list[pb.GenerationEvent]:
+    """Everything that is ready, until the last event."""
+    return [event async for ready in generation.events() for event in ready]
+
+
+@pytest.mark.parametrize(
+    "written", [f"Sure 👍.\n{CALL}\n{CALL}\nThere.", "<think>\nHm, 1 < 2.\n</think>\n\nYes.", CALL]
+)
+async def test_replaying_the_tokens_gives_the_same_numbered_events(written: str) -> None:
+    """Another head that is fed the ids again goes on with the same numbers, whenever somebody looked at the events."""
+    ids = [*TOKENIZER.encode(written, add_special_tokens=False), END]
+
+    def begun(name: str = "0123456789abcdef01234567") -> Generation:
+        answer = Answer((), frozenset({END}), single_call=False)
+        generation = Generation(name, VOCABULARY, Parser(get_format("hermes"), TOOLS), answer, 5)
+        generation.accepted("pipe", [1, 2, 3, 4, 5])
+        return generation
+
+    first = begun()
+    feed(first, ids)
+    wanted = await drain(first)
+    assert [event.sequence for event in wanted] == list(range(len(wanted)))
+    assert [token for event in wanted for token in event.token_ids] == ids
+    for at in range(len(ids)):
+        second = begun()
+        feed(second, ids[:at])
+        events = second.events()
+        found = list(await anext(events))
+        assert found == wanted[: len(found)]
+        feed(second, ids[at:])
+        found += [event async for ready in events for event in ready]
+        assert found == wanted
+    other = begun("fedcba9876543210fedcba98")
+    feed(other, ids)
+    for event, own in zip(await drain(other), wanted, strict=True):
+        if event.HasField("tool_call_start"):
+            index = event.tool_call_start.index
+            assert event.tool_call_start.tool_call_id == call_id_for("fedcba9876543210fedcba98", index)
+            assert own.tool_call_start.tool_call_id == call_id_for("0123456789abcdef01234567", index)
+        elif not event.HasField("tool_call_end"):
+            assert event == own
+
+
 async def test_a_long_argument_streams_as_it_is_generated() -> None:
     words = " ".join(["quiet", "river", "morning", "garden"] * 8)
     found = await events(f'<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{words}"}}}}\n</tool_call>')
@@ -123,10 +172,21 @@ async def test_text_held_for_a_stop_string_comes_before_a_call_and_at_the_end() 
 
 
 async def test_the_limit_in_the_middle_of_a_call() -> None:
-    found = await events(CALL, limit=14, end=False)
-    assert found[-1].finished.reason == pb.FINISH_REASON_LENGTH
-    deltas = [event.tool_call_arguments.arguments_delta for event in found if event.HasField("tool_call_arguments")]
-    assert '{"city": "Paris"}'.startswith("".join(deltas))
+    ids = TOKENIZER.encode(f"Sure. {CALL}", add_special_tokens=False)
+    arguments = '{"city": "Paris"}'
+    before = f"Sure. {CALL}".partition(arguments)[0]
+    named = 0
+    for limit in range(1, len(ids)):
+        found = await events(f"Sure. {CALL}", limit=limit, end=False)
+        text = "".join(map(VOCABULARY.text_of, ids[:limit]))
+        assert found[-1].finished.reason == pb.FINISH_REASON_LENGTH
+        starts = [event.tool_call_start.name for event in found if event.HasField("tool_call_start")]
+        deltas = [event.tool_call_arguments.arguments_delta for event in found if event.HasField("tool_call_arguments")]
+        assert starts == ["get_weather"] * ('"get_weather"' in text)
+        assert content(found) == ("Sure. " if starts else text)
+        assert "".join(deltas) == arguments[: max(0, len(text) - len(before))]
+        named += bool(starts)
+    assert named > 5
 
 
 async def test_markup_is_text_in_plain_completions() -> None:
