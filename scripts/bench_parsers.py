@@ -93,8 +93,8 @@ def texts(spec: Format, count: int) -> dict[str, tuple[list[Piece], float]]:
     }
     found: dict[str, tuple[list[Piece], float]] = {"prose": (tokens(spec, words), PLAIN)}
     for name, (calls, wanted) in made.items():
-        plain = spec.wire.style in ("json", "parameters")
-        found[name] = (tokens(spec, write_calls(spec, calls)), wanted if plain else OTHER)
+        slow = spec.wire.style in ("python", "braces")
+        found[name] = (tokens(spec, write_calls(spec, calls)), OTHER if slow else wanted)
     return found
 
 
@@ -184,7 +184,7 @@ def hostile(spec: Format, size: int) -> dict[str, list[Piece]]:
     listed = write_calls(spec, [("update", '{"edits": ["@"]}')]).split("@")[0]
     first = next(iter(spec.openers), "<")[0]
     opener = next(iter(spec.openers), "[")
-    nested = "".join("[{"[level % 2] + ('"a": ' if level % 2 else "") for level in range(size // 4))
+    nested = "".join("[{"[level % 2] + ('"a": ' if level % 2 else "") for level in range(size))
     counted = write_calls(spec, [("update", '{"count": 77777}')]).split("77777")
     return {
         "words": [(f" word{number % 100}", False) for number in range(size)],
