@@ -8,6 +8,7 @@ from parsers.format import (
     END,
     Capture,
     Edge,
+    ElementArguments,
     Expect,
     Format,
     Header,
@@ -398,7 +399,7 @@ class Region:
             pos = reader.run(text, pos, out)
             if out:
                 self.call.write(out)
-            if self._put_stray():
+            if isinstance(state, ElementArguments) and self._put_stray():
                 continue
             if reader.failed:
                 self._fail()
