@@ -33,7 +33,7 @@ from fuzz_texts import Drawn, Piece, Source, beside, noise, pieces_of, story
 from parsers import FORMATS, Format, Parser
 from parsers.events import ArgumentsDelta, CallEnd, CallStart, Content, Event, Finish, Reasoning
 
-HEADER = re.compile(r'to=[^\n]*?<\|message\|>|(?:tool|key)="[^"\n]*"[^\n]*?<\|sep\|>')
+HEADER = re.compile(r'(?:<\|(?:start|channel)\|>|to=)[^\n]*?<\|message\|>|(?:tool|key)="[^"\n]*"[^\n]*?<\|sep\|>')
 SOWN = re.compile(r"zq\d+x")
 # How long a text is that is read again ten times as long, and by how much more than ten times it may cost.
 SHORT, GROWTH = 2_000, 2.5
