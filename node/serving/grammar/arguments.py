@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from node.serving.grammar import patterns
 from node.serving.grammar.elements import Elements
 from node.serving.grammar.lark import Lark, choice, join, optional
 from node.serving.grammar.leaves import Leaves
-from node.serving.grammar.nodes import EVERYTHING, Array, Constants, Never, Node, Number, Object, Schema, Text, union
+from node.serving.grammar.names import REQUIRED, UNWRITTEN, Names
+from node.serving.grammar.nodes import (
+    EVERYTHING,
+    Array,
+    Constants,
+    Never,
+    Node,
+    Number,
+    Object,
+    Others,
+    Schema,
+    Text,
+    union,
+)
 from node.serving.grammar.raw import Leaf
 from node.serving.grammar.sequences import sequence
-from node.serving.grammar.values import JSON, PYTHON, Notation, Values, bare_name
+from node.serving.grammar.values import JSON, PYTHON, Notation, Values, bare_name, can_be_bare, can_be_key
 from parsers.format import Capture, ElementArguments, Expect, Format, RawValue, Wire
 
 # The JSON types that the request's schema gives the value at a path.
@@ -27,8 +41,9 @@ def arguments(spec: Format, wire: Wire, lark: Lark, schema: Schema, leaves: Leav
     if wire.style == "json":
         return Values(lark, schema, JSON, leaves).value(schema.root)
     if wire.style == "braces":
+        names = Names(lambda name: can_be_key(name, wire.quote), partial(_bare, leaves), leaves.warn)
+        schema = names.within(schema, deep=True)
         return Values(lark, schema, Notation(",", ":", mark=wire.quote), leaves).value(schema.root)
-    roots = [node for node in schema.options(schema.root) if isinstance(node, Object)]
     writer: _Python | _Parameters | Elements
     if wire.style == "python":
         writer = _Python(lark, schema, leaves)
@@ -37,9 +52,16 @@ def arguments(spec: Format, wire: Wire, lark: Lark, schema: Schema, leaves: Leav
         writer = Elements(lark, schema, leaves, types, wire.quote, close)
     else:
         writer = _Parameters(spec, wire, lark, schema, leaves, types)
+    schema = Names(writer.can_write, writer.writable, leaves.warn).within(schema, deep=False)
+    roots = [node for node in schema.options(schema.root) if isinstance(node, Object)]
     ways = [writer.members(root) for root in roots]
     needed = [way for way in ways if way]
     return optional(choice(needed)) if len(needed) < len(ways) else choice(needed)
+
+
+def _bare(leaves: Leaves, others: tuple[Others, ...]) -> tuple[Others, ...]:
+    """Those whose names can stand where nothing quotes them."""
+    return tuple(one for one in others if can_be_bare(leaves, one.names))
 
 
 class _Python:
@@ -50,18 +72,23 @@ class _Python:
         self._leaves = leaves
         self._values = Values(lark, schema, PYTHON, leaves)
 
+    def can_write(self, name: str) -> bool:
+        """Whether the name can stand before an equals sign."""
+        odd = any(char.isspace() or char in ",:=()[]{}'\"<" for char in name)
+        return 0 < len(name) < _LONGEST_NAME and not odd
+
+    def writable(self, others: tuple[Others, ...]) -> tuple[Others, ...]:
+        """Of what is not listed, what can be written."""
+        return _bare(self._leaves, others)
+
     def members(self, root: Object) -> str:
         """The expression for the members; empty for none."""
         parts = []
         for member in root.members:
             if isinstance(member.node, Never):
                 continue
-            if (
-                not member.name
-                or len(member.name) >= _LONGEST_NAME
-                or any(char.isspace() or char in ",:=()[]{}'\"<" for char in member.name)
-            ):
-                self._leaves.warn(member.name, "the format cannot write the name")
+            if not self.can_write(member.name):
+                self._leaves.warn(member.name, (REQUIRED if member.required else UNWRITTEN).format("the name"))
             else:
                 key = self._lark.text(f"{member.name}=")
                 parts.append((join(key, self._values.value(member.node)), member.required))
@@ -93,15 +120,19 @@ class _Parameters:
             if isinstance(member.node, Never):
                 continue
             name = member.name
-            ways = self._parameter(member.node, name, root) if self._can_write(name) else []
+            ways = self._parameter(member.node, name, root) if self.can_write(name) else []
             if not ways:
-                self._leaves.warn(name, "the format cannot write the parameter")
+                self._leaves.warn(name, (REQUIRED if member.required else UNWRITTEN).format("the parameter"))
             else:
                 parts.append((choice(ways), member.required))
         others = choice(way for one in root.others for way in self._parameter(one.node, one.names, root))
         return sequence(self._lark, parts, "", others, root.minimum, root.maximum)
 
-    def _can_write(self, name: str) -> bool:
+    def writable(self, others: tuple[Others, ...]) -> tuple[Others, ...]:
+        """Of what is not listed, what can be written."""
+        return _bare(self._leaves, others)
+
+    def can_write(self, name: str) -> bool:
         """Whether the parser reads the name back."""
         whole = name == name.strip() and 0 < len(name) < _LONGEST_NAME and not (self._escaped and set(name) & set('&"'))
         return whole and all((name + close).index(close) == len(name) for close in self._closes)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from node.serving.grammar import patterns
 from node.serving.grammar.merge import Keywords, both
 from node.serving.grammar.nodes import (
     ANYTHING,
+    NEVER,
     Array,
     Constants,
     Member,
@@ -29,26 +32,50 @@ Read = Callable[[Any, str], Node]
 
 # Counting members takes a rule for each of them at each count.
 _COUNTS = 600
+# So many items further than those that differ, something contained may stand.
+_PLACES = 3
 
 
-def read_array(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
-    """The array that the keywords allow."""
-    low, high = count(schema, "minItems", where, warn), count(schema, "maxItems", where, warn)
+def read_array(schema: Keywords, where: str, warn: Warn, read: Read, *, narrow: bool) -> Node:
+    """The array that the keywords allow; with `narrow`, what it has to contain comes at one of its first places."""
+    low, high = count(schema, "minItems", where, warn) or 0, count(schema, "maxItems", where, warn)
     prefix = schema["prefixItems"] if isinstance(schema.get("prefixItems"), list) else []
-    rest = read(schema.get("items", schema.get("unevaluatedItems", True)), f"{where}[]")
-    nodes = tuple(read(one, f"{where}[{index}]") for index, one in enumerate(prefix))
+    items = schema.get("items", schema.get("unevaluatedItems", True))
     if schema.get("uniqueItems") is True and (high is None or high > 1):
         warn(where, "uniqueItems cannot be kept")
-    return Array(nodes, rest, low or 0, high)
+
+    def array(first: list[Any], least: int) -> Array:
+        nodes = tuple(read(one, f"{where}[{index}]") for index, one in enumerate(first))
+        return Array(nodes, read(items, f"{where}[]"), least, high)
+
+    wanted, need = schema.get("contains"), count(schema, "minContains", where, warn)
+    need = 1 if need is None else need
+    if wanted is None or (need == 0 and "maxContains" not in schema):
+        return array(prefix, low)
+    ways: list[Node] = []
+    if narrow and isinstance(wanted, (dict, bool)) and "maxContains" not in schema:
+        for at in range(min(len(prefix), _PLACES) + _PLACES if need <= _PLACES else 0):
+            if high is None or at + need <= high:
+                first = [*prefix, *[items] * (at + need - len(prefix))]
+                first[at : at + need] = [both(one, wanted) for one in first[at : at + need]]
+                ways.append(array(first, max(low, at + need)))
+    if not ways:
+        warn(where, "contains cannot be kept")
+        return array(prefix, low)
+    return union(ways)
 
 
-def read_object(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
-    """The object that the keywords allow. One that lists properties and says nothing of others has no others."""
+def read_object(schema: Keywords, where: str, warn: Warn, read: Read, *, narrow: bool) -> Node:
+    """The object that the keywords allow. One that lists properties and says nothing of others has no others.
+
+    With `narrow` there is none where a property is required and may not be there, and what a pattern says that cannot
+    be checked holds of every name that may match it.
+    """
     properties = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
     required = schema["required"] if isinstance(schema.get("required"), list) else []
     named = _names(schema, where, warn, read)
-    by_pattern = _by_pattern(schema, where, warn)
-    others = _others(schema, where, warn, read, named, by_pattern)
+    by_pattern, unclear = _by_pattern(schema, where, warn, narrow)
+    others = _others(schema, where, read, named, by_pattern, list(unclear.values()))
     members = []
     for name, one in properties.items():
         if not can_be_written(name):
@@ -56,6 +83,8 @@ def read_object(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
             continue
         for pattern, also in by_pattern.items():
             one = both(one, also) if matches(pattern, name) else one
+        for pattern, also in unclear.items():
+            one = both(one, also) if _may_match(pattern, name) else one
         node = read(one if fits(name, named, {}) else False, f"{where}.{name}".lstrip("."))
         members.append(Member(name, node, name in required))
     for name in required:
@@ -63,10 +92,12 @@ def read_object(schema: Keywords, where: str, warn: Warn, read: Read) -> Node:
             # Where the schema only forgot to say that there may be others, this one may be anything.
             node = union([one.node for one in others if fits(name, one.names, {})])
             if isinstance(node, Never) and schema.get("additionalProperties") is False:
+                if narrow:
+                    return NEVER
                 warn(where, f"the property {name!r} is required and yet may not be there")
             else:
                 members.append(Member(name, ANYTHING if isinstance(node, Never) else node, True))
-    return _counted(Object(tuple(members), others), schema, where, warn)
+    return _counted(Object(tuple(members), others), schema, where, warn, narrow)
 
 
 def _names(schema: Keywords, where: str, warn: Warn, read: Read) -> Text:
@@ -82,37 +113,62 @@ def _names(schema: Keywords, where: str, warn: Warn, read: Read) -> Text:
     return Text()
 
 
-def _by_pattern(schema: Keywords, where: str, warn: Warn) -> Mapping[str, Any]:
-    """What is said of properties by a pattern of their names."""
+def _by_pattern(schema: Keywords, where: str, warn: Warn, narrow: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What is said of properties by a pattern of their names; apart, by patterns that the lexer cannot check."""
     found: dict[str, Any] = {}
+    unclear: dict[str, Any] = {}
     given = schema.get("patternProperties")
     for pattern, one in given.items() if isinstance(given, dict) else ():
         try:
             found[patterns.search(pattern)] = one
         except patterns.PatternError as error:
-            warn(where, f"patternProperties cannot be kept: {error}")
-    return found
+            if narrow:
+                unclear[pattern] = one
+            else:
+                warn(where, f"patternProperties cannot be kept: {error}")
+    return found, unclear
+
+
+def _may_match(pattern: str, name: str) -> bool:
+    """Whether a pattern that only a real engine can read may be found in a name."""
+    if len(name) > _LONGEST_TRIED or len(pattern) > _LONGEST_TRIED:
+        return True
+    try:
+        return re.search(pattern, name, re.ASCII) is not None
+    except (re.error, OverflowError, RecursionError):
+        return True
+
+
+# What is tried may take time that grows without bound with its length.
+_LONGEST_TRIED = 16
 
 
 def _others(
-    schema: Keywords, where: str, warn: Warn, read: Read, names: Text, by_pattern: Mapping[str, Any]
+    schema: Keywords, where: str, read: Read, names: Text, by_pattern: Mapping[str, Any], unclear: Sequence[Any]
 ) -> tuple[Others, ...]:
     """What properties that are not listed may be. A name that fits several patterns is nobody's."""
+    # Of any name it may be said.
+    also: Any = True
+    for one in unclear:
+        also = both(also, one)
     found = []
     for pattern, one in by_pattern.items():
         unless = tuple(other for other in by_pattern if other != pattern)
         kind = Text(names.minimum, names.maximum, (*names.patterns, pattern), unless, names.where)
-        found.append(Others(kind, read(one, f"{where}.*")))
-    closed = "properties" in schema or by_pattern or schema.get("unevaluatedProperties") is False
+        found.append(Others(kind, read(both(one, also), f"{where}.*")))
+    closed = "properties" in schema or by_pattern or unclear or schema.get("unevaluatedProperties") is False
     rest = Text(names.minimum, names.maximum, names.patterns, tuple(by_pattern), names.where)
-    found.append(Others(rest, read(schema.get("additionalProperties", not closed), f"{where}.*")))
+    found.append(Others(rest, read(both(schema.get("additionalProperties", not closed), also), f"{where}.*")))
     return tuple(one for one in found if not isinstance(one.node, Never))
 
 
-def _counted(found: Object, schema: Keywords, where: str, warn: Warn) -> Node:
+def _counted(found: Object, schema: Keywords, where: str, warn: Warn, narrow: bool) -> Node:
     """The object with as many members as the schema says."""
     low, high = count(schema, "minProperties", where, warn) or 0, count(schema, "maxProperties", where, warn)
     required = sum(member.required for member in found.members)
+    if low > required + 1 and found.others and narrow and low <= _possible(found):
+        # Those that are listed are enough, and are there once at most.
+        found = replace(found, others=())
     if low > required + 1 and found.others:
         # The same name twice would count twice.
         warn(where, "minProperties cannot be kept")
@@ -121,3 +177,7 @@ def _counted(found: Object, schema: Keywords, where: str, warn: Warn) -> Node:
         warn(where, "minProperties and maxProperties cannot be kept")
         return found
     return Object(found.members, found.others, low, high)
+
+
+def _possible(found: Object) -> int:
+    return sum(not isinstance(member.node, Never) for member in found.members)

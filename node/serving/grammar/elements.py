@@ -7,7 +7,20 @@ from collections.abc import Callable
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, choice, join, literal, regex, repeat
 from node.serving.grammar.leaves import Leaves
-from node.serving.grammar.nodes import ANY_OBJECT, ANYTHING, Array, Never, Node, Object, Reference, Schema, Union, union
+from node.serving.grammar.names import REQUIRED, UNWRITTEN
+from node.serving.grammar.nodes import (
+    ANY_OBJECT,
+    ANYTHING,
+    Array,
+    Never,
+    Node,
+    Object,
+    Others,
+    Reference,
+    Schema,
+    Union,
+    union,
+)
 from node.serving.grammar.raw import Leaf
 from node.serving.grammar.sequences import sequence
 
@@ -43,16 +56,26 @@ class Elements:
         # Of what contains itself: what follows its opening tag, by the name of the tag.
         self._known: dict[tuple[str, str], str] = {}
 
+    def can_write(self, name: str) -> bool:
+        """Whether an element can have the name."""
+        plain = name and name == name.strip() and len(name) < 256 and not set(name) & set("<>/")
+        return bool(plain) and name not in self._closing
+
+    def writable(self, others: tuple[Others, ...]) -> tuple[Others, ...]:
+        """Of what is not listed, what it can write: anything, or nothing."""
+        return others if others == ANY_OBJECT.others else ()
+
     def members(self, root: Object) -> str:
         """The expression for the arguments; empty for none."""
         others = ""
         if root.others == ANY_OBJECT.others:
             others = self._other()
         elif root.others:
-            self._leaves.warn("", "the format can write only the parameters that are listed")
+            self._leaves.warn("", REQUIRED.format("parameters that are not listed"))
         parts, missing = self._listed(root, ())
+        required = {one.name for one in root.members if one.required}
         for name in missing:
-            self._leaves.warn(name, "the format cannot write the parameter")
+            self._leaves.warn(name, (REQUIRED if name in required else UNWRITTEN).format("the parameter"))
         return sequence(self._lark, parts, "", others, root.minimum, root.maximum)
 
     def _other(self) -> str:
@@ -71,8 +94,7 @@ class Elements:
             name = member.name
             if isinstance(member.node, Never):
                 continue
-            plain = name and name == name.strip() and len(name) < 256 and not set(name) & set("<>/")
-            part = self._element(name, member.node, (*path, name)) if plain and name not in self._closing else ""
+            part = self._element(name, member.node, (*path, name)) if self.can_write(name) else ""
             if part:
                 parts.append((part, member.required))
             else:

@@ -13,9 +13,12 @@ from node.serving.grammar.nodes import same
 Keywords = dict[str, Any]
 
 # What says of one schema that others hold, too.
-COMBINED = ("$ref", "allOf", "anyOf", "oneOf", "dependentRequired", "dependentSchemas", "dependencies")
-_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+COMBINED = (
+    *("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
+    *("dependentRequired", "dependentSchemas", "dependencies"),
+)
+_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains")
+_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains")
 # Lists that grow: every pattern and every format must fit.
 _ALL = ("patterns", "formats")
 
@@ -96,6 +99,9 @@ def _merged(key: str, one: Any, other: Any) -> Any:
         return [one, other]
     if key in ("additionalProperties", "items", "propertyNames", "unevaluatedProperties"):
         return both(one, other)
+    if key == "contains" and one != other:
+        # Where both would have to be found; the warning comes where it is read.
+        return [*_list(one), *_list(other)]
     if key == "uniqueItems":
         return bool(one or other)
     if key == "nullable":

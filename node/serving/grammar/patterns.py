@@ -7,7 +7,7 @@ validates the text finds that it fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from node.serving.grammar.lark import escape
@@ -301,6 +301,27 @@ def _between(low: str, high: str) -> str:
 def sized(one: str, low: int, high: int | None) -> str:
     """`low` to `high` times the expression; None: without bound."""
     return f"{one}{{{low},{'' if high is None else high}}}"
+
+
+def unlike(texts: Sequence[str]) -> str:
+    """The pattern, as JSON Schema has them, of texts that are none of these; of long ones only the beginning counts."""
+
+    def behind(words: Sequence[str], depth: int) -> str:
+        nexts = sorted({word[0] for word in words if word})
+        options = [] if "" in words else [""]
+        if depth < _LONGEST_UNLIKE:
+            options.append(f"[^{''.join(map(_in_pattern, nexts))}][^]*")
+            options += [_in_pattern(c) + behind([w[1:] for w in words if w[:1] == c], depth + 1) for c in nexts]
+        return f"(?:{'|'.join(options)})"
+
+    return f"^{behind(texts, 0)}$"
+
+
+_LONGEST_UNLIKE = 48
+
+
+def _in_pattern(char: str) -> str:
+    return f"\\u{{{ord(char):x}}}"
 
 
 def either(texts: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, join, literal, regex
 from node.serving.grammar.leaves import Leaves
+from node.serving.grammar.names import UNWRITTEN
 from node.serving.grammar.nodes import (
     ANY_OBJECT,
     ANYTHING,
@@ -102,7 +103,7 @@ class Leaf:
             return patterns.integers(_whole(node.low), _whole(node.high))
         if node.multiple is None and node.low is None and node.high is None:
             return _DIGITS + _FRACTION
-        self._leaves.warn(node.where, "beside strings the format can write only numbers without bounds")
+        self._leaves.warn(node.where, UNWRITTEN.format("a number with bounds beside strings"))
         return None
 
     def _ladder(self, node: Text, options: Sequence[Node], types: frozenset[str]) -> list[str]:

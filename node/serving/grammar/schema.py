@@ -1,8 +1,9 @@
 """Reads a JSON schema, of any draft, as `nodes`.
 
 References are followed, combinations worked out, alternatives spread; what can never be is taken away. What cannot be
-kept is dropped with a warning that names its place, and the rest holds. Objects that list properties and do not say
-whether there may be others have no others. Schemas come from strangers, so depth and size are bounded.
+said as it is, is read more narrowly where that leaves something: all that is allowed fits. Else it is dropped with a
+warning that names its place, and the rest holds. Objects that list properties and do not say whether there may be
+others have no others. Schemas come from strangers, so depth and size are bounded.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from urllib.parse import unquote
 
 from node.serving.grammar.containers import read_array, read_object
 from node.serving.grammar.merge import COMBINED, Keywords, both, merge, plain
+from node.serving.grammar.negation import negations
 from node.serving.grammar.nodes import (
     ANYTHING,
     NEVER,
     NOTHING_BUT_NULL,
     TRUTH,
     Array,
+    Never,
     Node,
     Object,
     Reference,
@@ -44,8 +47,10 @@ _OBJECT = (
     *("properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties"),
     *("maxProperties", "unevaluatedProperties"),
 )
-_DROPPED = ("not", "if", "contains", "$dynamicRef")
+_DROPPED = ("$dynamicRef",)
 _DEPTH, _NODES, _ALTERNATIVES = 64, 20_000, 256
+# Options of which each is read without all others.
+_ONE_OF = 16
 
 
 def read_schema(text: str, *, root_object: bool = True) -> Schema:
@@ -58,14 +63,20 @@ def read_schema(text: str, *, root_object: bool = True) -> Schema:
         root = json.loads(text)
     except (ValueError, RecursionError):
         root = None
-    reader = _Reader(root)
+    warnings: list[str] = []
     if not isinstance(root, (dict, bool)) or not _is_shallow(root):
-        reader.warn("", "it is no JSON schema, or one nested too deeply")
+        warnings.append("the schema: it is no JSON schema, or one nested too deeply")
         root = {}
+    start = root
     if root_object and not (isinstance(root, dict) and root.get("type") == "object"):
-        root = both(root, {"type": "object"})
-    node = reader.node(root, "", 0)
-    return prune(Schema(node, reader.definitions, tuple(dict.fromkeys(reader.warnings))))
+        start = both(root, {"type": "object"})
+    for narrow in (True, False):
+        reader = _Reader(root, narrow)
+        node = reader.node(start, "", 0)
+        found = prune(Schema(node, reader.definitions, tuple(dict.fromkeys([*warnings, *reader.warnings]))))
+        if not isinstance(found.root, Never):
+            break
+    return found
 
 
 def _is_shallow(value: Any) -> bool:
@@ -84,10 +95,11 @@ def _is_shallow(value: Any) -> bool:
 
 
 class _Reader:
-    """Reads one schema."""
+    """Reads one schema; with `narrow` more narrowly where it cannot be read exactly."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, narrow: bool) -> None:
         self._root = root
+        self._narrow = narrow
         self.definitions: dict[str, Node] = {}
         self.warnings: list[str] = []
         # Schemas that may contain themselves: what they are, or None while they are being read.
@@ -162,12 +174,17 @@ class _Reader:
                 for index, part in enumerate(parts)
             ]
             if key == "oneOf":
-                self._check_one(options, where, depth)
+                options = self._one_of(options, parts, where, depth, followed)
             spread = [one for option in options for one in option]
             if len(spread) > _ALTERNATIVES:
                 self.warn(where, f"{key} has too many alternatives")
             else:
                 found = spread
+        if schema.get("not", False) is not False:
+            other = self._other_side(schema["not"], found, where, depth, followed)
+            found = self._narrowed(found, [self._product(found, other, where)], "not", where, depth)
+        if "if" in schema and ("then" in schema or "else" in schema):
+            found = self._conditional(schema, found, where, depth, followed)
         for name, needed in _dependencies(schema):
             # Either the property is not there, or what depends on it holds.
             absent: Keywords = {"properties": {name: False}}
@@ -178,13 +195,68 @@ class _Reader:
             found = self._product(found, [absent], where) + there
         return found
 
-    def _check_one(self, options: list[list[Keywords]], where: str, depth: int) -> None:
+    def _other_side(
+        self, schema: Any, found: list[Keywords], where: str, depth: int, followed: frozenset[str], deep: bool = True
+    ) -> list[Keywords]:
+        """Alternatives that do not fit a schema."""
+        closed = any("properties" in one for one in found)
+        others = negations(
+            schema, _types_of, lambda reference: self._resolve(reference, where), closed=closed, deep=deep
+        )
+        return [way for one in others for way in self._spread(one, where, depth + 1, followed)]
+
+    def _narrowed(
+        self, found: list[Keywords], ways: list[list[Keywords]], keyword: str, where: str, depth: int
+    ) -> list[Keywords]:
+        """The ways that a keyword leaves if each of them leaves something; else the keyword is dropped."""
+        if self._narrow and all(self._is_possible(way, where, depth) for way in ways):
+            return [one for way in ways for one in way]
+        self.warn(where, f"{keyword} cannot be kept")
+        return found
+
+    def _conditional(
+        self, schema: Keywords, found: list[Keywords], where: str, depth: int, followed: frozenset[str]
+    ) -> list[Keywords]:
+        """The alternatives with what holds of them where the condition does, and where it does not."""
+
+        def spread(key: str) -> list[Keywords]:
+            return self._spread(schema.get(key, True), f"{where}.{key}".lstrip("."), depth + 1, followed)
+
+        fitting = self._product(found, self._product(spread("if"), spread("then"), where), where)
+        others = self._product(found, self._other_side(schema["if"], found, where, depth, followed), where)
+        if others or schema["if"] in (True, {}):
+            return self._narrowed(found, [fitting + self._product(others, spread("else"), where)], "if", where, depth)
+        self.warn(where, "if cannot be kept")
+        return found
+
+    def _is_possible(self, options: list[Keywords], where: str, depth: int) -> bool:
+        return not isinstance(self._quietly(options, where, depth), Never)
+
+    def _quietly(self, options: list[Keywords], where: str, depth: int) -> Node:
+        """What the options allow, without the warnings: what these have to say will be said again."""
         warnings = len(self.warnings)
-        nodes = [union([self._plain(one, where, depth + 1) for one in option]) for option in options]
-        # What these had to say will be said again.
+        found = union([self._plain(one, where, depth + 1) for one in options])
         del self.warnings[warnings:]
-        if not exclusive(nodes, self.definitions):
-            self.warn(where, "oneOf is read as anyOf")
+        return found
+
+    def _one_of(
+        self, options: list[list[Keywords]], parts: list[Any], where: str, depth: int, followed: frozenset[str]
+    ) -> list[list[Keywords]]:
+        """The options without what fits two of them, if something is left of each."""
+        if exclusive([self._quietly(option, where, depth) for option in options], self.definitions):
+            return options
+        if self._narrow and len(options) <= _ONE_OF:
+            alone = []
+            for index, option in enumerate(options):
+                for position, part in enumerate(parts):
+                    if position != index and option:
+                        others = self._other_side(part, option, where, depth, followed, deep=False)
+                        option = self._product(option, others, where)
+                alone.append(option)
+            if all(self._is_possible(option, where, depth) for option in alone):
+                return alone
+        self.warn(where, "oneOf is read as anyOf")
+        return options
 
     def _product(self, ones: list[Keywords], others: list[Keywords], where: str) -> list[Keywords]:
         if len(ones) * len(others) > _ALTERNATIVES:
@@ -263,9 +335,9 @@ class _Reader:
             case "string":
                 return read_text(schema, where, self.warn)
             case "array":
-                return read_array(schema, where, self.warn, read)
+                return read_array(schema, where, self.warn, read, narrow=self._narrow)
             case "object":
-                return read_object(schema, where, self.warn, read)
+                return read_object(schema, where, self.warn, read, narrow=self._narrow)
         return read_number(schema, where, self.warn, integer=name == "integer")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, choice, join, literal, regex
 from node.serving.grammar.leaves import Leaves
+from node.serving.grammar.names import REQUIRED, UNWRITTEN
 from node.serving.grammar.nodes import (
     EVERYTHING,
     Anything,
@@ -117,8 +118,7 @@ class Values:
         """A member's name with what stands behind it; None for one that cannot be written."""
         if not self._notation.mark:
             return quote(name) + self._notation.colon
-        bare = name.strip() == name and name and not set(name) & set(":{}[],'\"<") and self._notation.mark not in name
-        return name + self._notation.colon if bare else None
+        return name + self._notation.colon if can_be_key(name, self._notation.mark) else None
 
     def _other_key(self, node: Object, names: Text) -> str:
         """A terminal for the names of members that are not listed."""
@@ -136,7 +136,7 @@ class Values:
                 continue
             key = self.key(member.name)
             if key is None:
-                self._leaves.warn(member.name, "the format cannot write the name")
+                self._leaves.warn(member.name, (REQUIRED if member.required else UNWRITTEN).format("the name"))
             else:
                 parts.append((join(self._lark.text(key), self.value(member.node)), member.required))
         named = [(self._other_key(node, one.names), one.node) for one in node.others]
@@ -149,15 +149,26 @@ class Values:
         return items(self._lark, first, self._notation.comma, rest, node.minimum, node.maximum)
 
 
+def can_be_key(name: str, mark: str) -> bool:
+    """Whether braces can have the name as a key, which nothing quotes."""
+    return bool(name) and name.strip() == name and not set(name) & set(":{}[],'\"<") and mark not in name
+
+
+def can_be_bare(leaves: Leaves, names: Text) -> bool:
+    """Whether some of the names can stand where nothing quotes them."""
+    kept = leaves.kept(names)
+    return leaves.possible(replace(kept, patterns=(*kept.patterns, _BARE_NAME)))
+
+
 def bare_name(lark: Lark, leaves: Leaves, node: Object, names: Text, before: str, behind: str) -> str:
     """A terminal for a name that is not among an object's members and that nothing quotes, with the text round it.
 
     Empty where no such name can be written.
     """
-    kept = leaves.kept(names)
-    if not leaves.possible(replace(kept, patterns=(*kept.patterns, _BARE_NAME))):
-        leaves.warn(names.where, "the format cannot write the names of other properties")
+    if not can_be_bare(leaves, names):
+        leaves.warn(names.where, REQUIRED.format("the names of other properties"))
         return ""
+    kept = leaves.kept(names)
     parts = [_BARE_NAME, *kept.patterns]
     if kept.minimum > 1 or kept.maximum is not None:
         parts.append(patterns.sized("(?s:.)", kept.minimum, kept.maximum))
