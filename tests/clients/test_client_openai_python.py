@@ -193,9 +193,12 @@ def test_errors(client: openai.OpenAI) -> None:
     member = {"type": "integer", "minimum": 3, "maximum": 2}
     nothing = {"type": "object", "properties": {"a": member}, "required": ["a"]}
     shape = {"type": "json_schema", "json_schema": {"name": "nothing", "schema": nothing}}
-    with pytest.raises(openai.BadRequestError) as impossible:
-        client.chat.completions.create(**SAY_HELLO, response_format=shape)
-    assert impossible.value.param == "response_format"
+    for stream in (False, True):
+        # Before the first byte of a stream, too: it is the status that says so, and a body that is no event.
+        with pytest.raises(openai.BadRequestError) as impossible:
+            client.chat.completions.create(**SAY_HELLO, response_format=shape, stream=stream)
+        assert impossible.value.param == "response_format"
+        assert impossible.value.response.headers["content-type"].startswith("application/json")
     assert client.chat.completions.create(**SAY_HELLO).choices[0].message.content
 
 

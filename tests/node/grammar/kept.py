@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from node.serving.grammar.leaves import Leaves
@@ -11,10 +12,26 @@ from node.serving.grammar.nodes import Anything, Array, Constants, Never, Node, 
 from node.serving.grammar.schema import Schema
 
 
-def kept(schema: Schema, leaves: Leaves) -> dict[str, Any]:
-    """The schema of what is left of one, with `leaves` for what the lexer refuses."""
+def kept(schema: Schema, leaves: Leaves, unnamed: Collection[str] = ()) -> dict[str, Any]:
+    """The schema of what is left of one, with `leaves` for what the lexer refuses.
+
+    `unnamed`: properties that the format has no way to write, required or not.
+    """
     definitions = {name: _node(node, leaves) for name, node in schema.definitions.items()}
-    return {"allOf": [_node(schema.root, leaves)], "$defs": definitions}
+    found = {"allOf": [_node(schema.root, leaves)], "$defs": definitions}
+    return _without(found, {name if name != "the schema" else "" for name in unnamed}) if unnamed else found
+
+
+def _without(schema: Any, names: Collection[str]) -> Any:
+    """The schema with none of the names required."""
+    if isinstance(schema, list):
+        return [_without(one, names) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key == "enum" else _without(value, names) for key, value in schema.items()}
+    if isinstance(found.get("required"), list):
+        found["required"] = [name for name in found["required"] if name not in names]
+    return found
 
 
 def _node(node: Node, leaves: Leaves) -> Any:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from turn_walks import ANSWER, SCHEMAS, TOOLS, Speaker, bits, demand, replay, walk
 
+from node.serving.grammar.calls import GrammarWriter
 from node.serving.grammar.constraint import TurnConstraint
 from parsers import FORMATS
 from parsers.writing import write_calls
@@ -99,15 +100,34 @@ def test_a_name_that_is_none_cannot_be_finished(speaker: Speaker) -> None:
 
 @speakers(*KEYS)
 def test_none_gives_no_call_whatever_is_tried(speaker: Speaker) -> None:
-    whole = write_calls(speaker.spec, [("get_weather", '{"city": "Paris"}')])
+    """The markers that open calls do not come, and what else might be read as a call is text to whoever asked."""
+    spec = speaker.spec
+    whole = write_calls(spec, [("get_weather", '{"city": "Paris"}')])
+    masked = set(GrammarWriter(spec, speaker.tokens.markers, lambda text: "").openers)
+    # Without a marker, or in a fence, a call is only known by what it says.
+    unmarked = spec.bare or any(opener.startswith("```") for opener in spec.openers)
     for seed in SEEDS:
         dice = random.Random(seed)
         held = speaker.hold(demand("none", ()), max_tokens=400)
         openings = [token for _ in range(3) for token in speaker.encode(whole)]
         ids = walk(speaker, held.constraint, dice, 300, openings, noise=True)
-        answer = speaker.read(ids, cut=True)
-        fenced = any(opener.startswith("```") for opener in speaker.spec.openers)
-        assert not answer.calls or speaker.spec.bare or fenced
+        assert not masked & set(ids)
+        answer = speaker.read(ids, cut=True, enabled=False)
+        assert not answer.calls and (answer.content or answer.reasoning)
+        assert unmarked or not speaker.read(ids, cut=True).calls
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if FORMATS[key].bare])
+def test_none_gives_no_call_where_the_whole_answer_would_be_one(key: str) -> None:
+    speaker = Speaker(key)
+    try:
+        script = speaker.encode(write_calls(speaker.spec, [("get_weather", '{"city": "Paris"}')]))
+        held = speaker.hold(demand("none", ()), max_tokens=400)
+        ids = walk(speaker, held.constraint, random.Random(1), len(script), script)
+        answer = speaker.read(ids, cut=True, enabled=False)
+        assert not answer.calls and answer.content.strip()
+    finally:
+        speaker.close()
 
 
 @speakers(*KEYS)

@@ -16,6 +16,7 @@ from random_head import RandomHead, Said, all_markers, make_folder, random_head,
 from turn_walks import ANSWER, SCHEMAS
 
 from node.serving.head import PipelineHead
+from parsers import FORMATS as ALL_FORMATS
 from tandem.errors import InvalidRequestError
 from tandem.v1 import generation_pb2 as pb
 
@@ -46,18 +47,29 @@ async def head(folder: Path, stages: int) -> AsyncIterator[RandomHead]:
         yield running
 
 
-def check(said: Said, names: Sequence[str] = tuple(SCHEMAS), *, most: int = 1000) -> None:
-    """Nothing but calls to the tools, with arguments that fit; the limit on tokens may have cut the last of them."""
+def check(said: Said, names: Sequence[str] = tuple(SCHEMAS), *, single: bool = False) -> None:
+    """Nothing but calls to the tools, with arguments that fit.
+
+    Where there may be several, the limit on tokens may have cut the last; a single one is whole, and ends the turn.
+    """
     whole = said.calls
-    if said.warnings:  # of the call that was cut
+    if said.reason == "length" and said.warnings and not single:
         whole = said.calls[:-1]
-        assert said.reason == "length" and len(said.warnings) == 1, said
-    assert 1 <= len(said.calls) <= most and (most > 1 or whole), said
-    if said.reason != "length":
+        assert len(said.warnings) == 1, said
+    else:
+        assert not said.warnings, said
+    assert whole and (len(said.calls) == 1 or not single), said
+    if said.reason != "length" or single:
         assert said.reason == "tool_calls" and not said.content.strip(), said
     for name, arguments in whole:
         assert name in names, said
         jsonschema.validate(json.loads(arguments), SCHEMAS[name])
+
+
+def check_json(said: Said) -> None:
+    """The whole of an answer in JSON."""
+    assert said.reason == "stop" and not said.warnings, said
+    jsonschema.validate(json.loads(said.content), json.loads(ANSWER))
 
 
 async def test_all_that_can_be_demanded_at_once_and_beside_free_sequences(head: RandomHead) -> None:
@@ -81,20 +93,44 @@ async def test_all_that_can_be_demanded_at_once_and_beside_free_sequences(head: 
         )
         required, single, allowed, none, json_alone, json_beside, json_any, free = said
         check(required)
-        check(single, ["get_weather"], most=1)
+        check(single, ["get_weather"], single=True)
         check(allowed, ["get", "mcp.sum-up"])
         assert not none.calls
-        jsonschema.validate(json.loads(json_alone.content), json.loads(ANSWER))
+        check_json(json_alone)
         if json_beside.calls:
             check(json_beside)
         else:
-            jsonschema.validate(json.loads(json_beside.content), json.loads(ANSWER))
+            check_json(json_beside)
         assert json_any.content.lstrip().startswith("{")
         if json_any.reason == "stop":
             assert isinstance(json.loads(json_any.content), dict)
         assert not free.calls
 
     await asyncio.gather(*map(one, FORMATS))
+
+
+@pytest.mark.slow
+async def test_every_format_keeps_what_is_demanded(folder: Path) -> None:
+    """Bounded schemas are complete and valid, each time, in every format there is."""
+    ask: dict[str, Any] = {"max_tokens": 1000, "tools": TOOLS, "parallel_tool_calls": False}
+    named = [{"mode": "TOOL_CHOICE_MODE_REQUIRED", "names": [name]} for name in SCHEMAS]
+    shape = pb.ResponseFormat(json_schema=ANSWER)
+    async with random_head(folder) as head:
+        for key in sorted(ALL_FORMATS):
+            said = await asyncio.gather(
+                *(head.say(key, **ask, choice="required") for _ in range(3)),
+                *(head.say(key, **ask, choice=choice) for choice in named),
+                head.say(key, **{**ask, "parallel_tool_calls": True}, choice="required"),
+                head.say(key, max_tokens=1000, response_format=shape),
+                head.say(key, max_tokens=100, tools=TOOLS, choice="none"),
+            )
+            for single in said[:3]:
+                check(single, single=True)
+            for name, single in zip(SCHEMAS, said[3:6], strict=True):
+                check(single, [name], single=True)
+            check(said[6])
+            check_json(said[7])
+            assert not said[8].calls, key
 
 
 async def test_what_is_alone_says_the_same_in_company(head: RandomHead) -> None:
@@ -118,7 +154,7 @@ async def test_a_thought_ends_in_time(head: RandomHead) -> None:
         said = await head.say(
             key, tools=TOOLS, choice="required", max_tokens=300, opened=opened, parallel_tool_calls=False
         )
-        check(said, most=1)
+        check(said, single=True)
         assert len(said.tokens) <= 300
 
 
@@ -181,6 +217,6 @@ async def test_a_vocabulary_of_real_size(name: str) -> None:
             for said in await asyncio.gather(*(head.say(key, **ask, choice="required") for _ in range(4))):
                 check(said)
             said = await head.say(key, max_tokens=600, response_format=pb.ResponseFormat(json_schema=ANSWER))
-            jsonschema.validate(json.loads(said.content), json.loads(ANSWER))
+            check_json(said)
             said = await head.say(key, max_tokens=100, tools=TOOLS, choice="none")
             assert not said.calls

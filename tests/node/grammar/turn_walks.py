@@ -102,9 +102,17 @@ class Speaker:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def read(self, ids: Sequence[int], suffix: str = "", tools: Sequence[Tool] = TOOLS, *, cut: bool = False) -> Answer:
-        """As the generation reads it, with calls wanted whatever the choice was."""
-        parser, decoder, answer = self.parser(suffix, tools), self.vocabulary.decoder(), Answer()
+    def read(
+        self,
+        ids: Sequence[int],
+        suffix: str = "",
+        tools: Sequence[Tool] = TOOLS,
+        *,
+        cut: bool = False,
+        enabled: bool = True,
+    ) -> Answer:
+        """As the generation reads it, with calls wanted whatever the choice was, unless told otherwise."""
+        parser, decoder, answer = self.parser(suffix, tools, enabled=enabled), self.vocabulary.decoder(), Answer()
         events: list[ev.Event] = []
         for token in ids:
             if token in self.stops:
