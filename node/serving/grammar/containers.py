@@ -11,7 +11,6 @@ from typing import Any
 from node.serving.grammar import patterns
 from node.serving.grammar.merge import Keywords, both
 from node.serving.grammar.nodes import (
-    ANYTHING,
     NEVER,
     Array,
     Constants,
@@ -77,26 +76,32 @@ def read_object(schema: Keywords, where: str, warn: Warn, read: Read, *, narrow:
     by_pattern, unclear = _by_pattern(schema, where, warn, narrow)
     others = _others(schema, where, read, named, by_pattern, list(unclear.values()))
     members = []
-    for name, one in properties.items():
-        if not can_be_written(name):
+
+    def member(name: str) -> Node:
+        """What the property is, by all that is said of it."""
+        if not fits(name, named, {}):
+            return NEVER
+        said = [also for pattern, also in by_pattern.items() if matches(pattern, name)]
+        listed = properties.get(name, True if said else schema.get("additionalProperties", True))
+        for also in (*said, *(also for pattern, also in unclear.items() if _may_match(pattern, name))):
+            listed = both(listed, also)
+        return read(listed, f"{where}.{name}".lstrip("."))
+
+    for name in properties:
+        if can_be_written(name):
+            members.append(Member(name, member(name), name in required))
+        else:
             warn(where, f"no text can hold the name {name!r}")
-            continue
-        for pattern, also in by_pattern.items():
-            one = both(one, also) if matches(pattern, name) else one
-        for pattern, also in unclear.items():
-            one = both(one, also) if _may_match(pattern, name) else one
-        node = read(one if fits(name, named, {}) else False, f"{where}.{name}".lstrip("."))
-        members.append(Member(name, node, name in required))
     for name in required:
         if isinstance(name, str) and name not in properties and can_be_written(name):
             # Where the schema only forgot to say that there may be others, this one may be anything.
-            node = union([one.node for one in others if fits(name, one.names, {})])
-            if isinstance(node, Never) and schema.get("additionalProperties") is False:
-                if narrow:
-                    return NEVER
-                warn(where, f"the property {name!r} is required and yet may not be there")
+            node = member(name)
+            if not isinstance(node, Never):
+                members.append(Member(name, node, True))
+            elif narrow:
+                return NEVER
             else:
-                members.append(Member(name, ANYTHING if isinstance(node, Never) else node, True))
+                warn(where, f"the property {name!r} is required and yet may not be there")
     return _counted(Object(tuple(members), others), schema, where, warn, narrow)
 
 

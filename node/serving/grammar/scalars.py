@@ -55,6 +55,9 @@ def read_number(schema: Keywords, where: str, warn: Warn, *, integer: bool) -> N
     if step is not None and step <= 0:
         warn(where, "multipleOf is not positive")
         step = None
+    if step is not None and float(step).is_integer():
+        # Said of integers, for the lexer trips over digits that only a step of a number ends.
+        integer, step = True, int(step)
     low, low_open = _tighter(bounds, "minimum", "exclusiveMinimum", 1)
     high, high_open = _tighter(bounds, "maximum", "exclusiveMaximum", -1)
     if integer:

@@ -23,7 +23,7 @@ def kept(schema: Schema, leaves: Leaves, unnamed: Collection[str] = ()) -> dict[
 
 
 def _without(schema: Any, names: Collection[str]) -> Any:
-    """The schema with none of the names required."""
+    """The schema with none of the names required, nor a number of them."""
     if isinstance(schema, list):
         return [_without(one, names) for one in schema]
     if not isinstance(schema, dict):
@@ -31,6 +31,7 @@ def _without(schema: Any, names: Collection[str]) -> Any:
     found = {key: value if key == "enum" else _without(value, names) for key, value in schema.items()}
     if isinstance(found.get("required"), list):
         found["required"] = [name for name in found["required"] if name not in names]
+        found.pop("minProperties", None)
     return found
 
 
