@@ -136,7 +136,7 @@ def _by_pattern(schema: Keywords, where: str, warn: Warn, narrow: bool) -> tuple
 
 def _may_match(pattern: str, name: str) -> bool:
     """Whether a pattern that only a real engine can read may be found in a name."""
-    if len(name) > _LONGEST_TRIED or len(pattern) > _LONGEST_TRIED:
+    if len(name) > _LONGEST_TRIED or len(pattern) > _LONGEST_TRIED or _SLOW.search(pattern):
         return True
     try:
         return re.search(pattern, name, re.ASCII) is not None
@@ -144,8 +144,9 @@ def _may_match(pattern: str, name: str) -> bool:
         return True
 
 
-# What is tried may take time that grows without bound with its length.
-_LONGEST_TRIED = 16
+# Python tries all ways: with more than two repetitions, or with one of a group, that takes no bounded time.
+_SLOW = re.compile(r"\)[*+{?]|(?:[*+{].*){3}", re.DOTALL)
+_LONGEST_TRIED = 48
 
 
 def _others(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from node.serving.grammar.nodes import same
+from node.serving.grammar.nodes import matches, same
+from node.serving.grammar.patterns import PatternError, search
 
 Keywords = dict[str, Any]
 
@@ -151,12 +151,12 @@ def _merge_properties(one: Keywords, other: Keywords, merged: Keywords) -> None:
 
 def _unlisted(schema: Keywords, name: str) -> Any:
     """What a schema says of a property that is not among its `properties`."""
-    patterns = schema.get("patternProperties")
-    for pattern in patterns if isinstance(patterns, dict) else ():
+    by_pattern = schema.get("patternProperties")
+    for pattern in by_pattern if isinstance(by_pattern, dict) else ():
         try:
-            if re.search(pattern, name):
+            if matches(search(pattern), name):
                 # It is applied where the schema is read.
                 return True
-        except re.error:
+        except PatternError:
             continue
     return schema.get("additionalProperties", True)

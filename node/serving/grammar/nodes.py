@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from node.serving.grammar.lark import regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,23 +237,32 @@ def fits(value: Any, node: Node, definitions: Mapping[str, Node]) -> bool:
     return False
 
 
-# A class in a class, which Python's expressions do not have.
-_NESTED = re.compile(r"\[(?:[^\]\\]|\\.)*\[")
-
-
 def matches(pattern: str, text: str) -> bool:
-    """Whether one of `patterns` fits a text; those that only the lexer can read are taken to."""
-    if _NESTED.search(pattern):
+    """Whether one of `patterns` fits a text, in linear time; one that the lexer refuses is taken to."""
+    matcher = _automaton(pattern)
+    if matcher is None:
         return True
-    try:
-        found = re.fullmatch(re.sub(r"\\x\{([0-9a-f]+)\}", _python_escape, pattern), text)
-    except (re.error, OverflowError, RecursionError):
-        return True
-    return found is not None
+    data = list(_MARK + text.encode("utf-8", "surrogatepass"))
+    matcher = matcher.deep_copy()
+    # A lexeme that nothing can follow has ended.
+    whole = matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting()
+    return bool(whole or matcher.is_error())
 
 
-def _python_escape(code: re.Match[str]) -> str:
-    return re.escape(chr(int(code[1], 16)))
+# No lexeme is empty.
+_MARK = b"x"
+
+
+@lru_cache(maxsize=256)
+def _automaton(pattern: str) -> LLMatcher | None:
+    grammar = f'start: T\nT: "{_MARK.decode()}" {regex(pattern)}\n'
+    matcher = LLMatcher(_bytes(), grammar, log_level=0, limits=LLParserLimits(verbose_errors=False))
+    return None if matcher.is_error() else matcher
+
+
+@cache
+def _bytes() -> LLTokenizer:
+    return LLTokenizer("byte")
 
 
 def _within(value: int | float, node: Number) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from demo_tokens import END, allowed, compiled, compiler, encode, tokens
+from hostile_schemas import ANSWERS
 
 from node.serving.grammar import compiler as module
 from node.serving.grammar.calls import Grammar
@@ -153,59 +154,10 @@ async def test_a_grammar_that_is_none_or_allows_nothing_is_refused(text: str) ->
         assert len(refused.value.message) < 400 and "\n" not in refused.value.message
 
 
-def deep(levels: int, wrap: Any) -> Any:
-    schema: Any = {"type": "string"}
-    for _ in range(levels):
-        schema = wrap(schema)
-    return schema
-
-
-def chain(length: int) -> Any:
-    """Definitions of which each refers twice to the next."""
-    links = {
-        f"d{i}": {"type": "object", "properties": {key: {"$ref": f"#/$defs/d{i + 1}"} for key in "ab"}}
-        for i in range(length)
-    }
-    return {"$defs": {**links, f"d{length}": {"type": "string"}}, "$ref": "#/$defs/d0"}
-
-
-def either(options: int, members: int) -> Any:
-    return {
-        "anyOf": [
-            {"type": "object", "properties": {f"p{i}_{j}": {"type": "string"} for j in range(members)}}
-            for i in range(options)
-        ]
-    }
-
-
-HOSTILE: dict[str, Any] = {
-    "arrays in arrays": deep(150, lambda schema: {"type": "array", "items": schema}),
-    "objects in objects": deep(60, lambda schema: {"type": "object", "properties": {"a": schema}}),
-    "unions in unions": deep(90, lambda schema: {"anyOf": [schema, {"type": "null"}]}),
-    "a chain of references": chain(1200),
-    "products of unions": {
-        "allOf": [{"anyOf": [{"properties": {f"{key}{i}": {"type": "string"}}} for key in "pq"]} for i in range(25)]
-    },
-    "many values": {"enum": [f"value {i} {i * i * 7919}" for i in range(5000)]},
-    "many members": {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(3900)}},
-    "many numbers": {
-        "type": "object",
-        "properties": {f"p{i}": {"type": "integer", "minimum": i, "maximum": i * 77 + 9} for i in range(1900)},
-    },
-    "many objects": either(100, 40),
-    "many patterns": {"anyOf": [{"type": "string", "pattern": f"(a|b)*{i}(a|b){{50}}"} for i in range(900)]},
-    "repeated repetition": {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"},
-    "exponential": {"type": "string", "pattern": "(.*a){30}b[a-z]*c[a-z]{500}"},
-    "a long string": {"type": "string", "minLength": 10**6, "maxLength": 10**7},
-    "a long array": {"type": "array", "items": {"type": "integer"}, "minItems": 10**7, "maxItems": 10**7 + 5},
-    "an endless reference": {"$defs": {"n": {"$ref": "#/$defs/n"}}, "$ref": "#/$defs/n"},
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ANSWERS)
 async def test_a_hostile_schema_is_compiled_or_refused_within_bounds(name: str) -> None:
     """Neither the process nor the loop suffers, and the first masks come quickly or say what is wrong."""
-    text = json.dumps(HOSTILE[name])
+    text = json.dumps(ANSWERS[name])
     assert len(text) < 128 * 1024, "the request would be refused for its length"
     with compiler() as made:
         begin = time.monotonic()

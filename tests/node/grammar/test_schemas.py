@@ -15,6 +15,7 @@ from zlib import crc32
 import jsonschema
 import pytest
 from demo_tokens import compiler
+from hostile_schemas import TOOLS
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from kept import kept
@@ -445,53 +446,11 @@ def test_a_schema_that_is_none_allows_any_object_or_none(text: str) -> None:
     )
 
 
-def _nested(depth: int) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "integer"}
-    for _ in range(depth):
-        schema = a(x=schema)
-    return schema
-
-
-HOSTILE: dict[str, dict[str, Any]] = {
-    "deep": _nested(60),
-    "too deep": _nested(300),
-    "wide": a(**{f"p{i}": {"type": "string"} for i in range(3000)}),
-    "many constants": a(x={"enum": [f"value {i}" for i in range(5000)]}),
-    "a product": a(x={"allOf": [{"anyOf": [{"maximum": i}, {"minimum": -i}]} for i in range(30)]}),
-    "alternatives of alternatives": a(
-        x={
-            "anyOf": [
-                {"anyOf": [{"anyOf": [{"const": f"{i}{j}{k}"} for i in range(9)]} for j in range(9)]} for k in range(9)
-            ]
-        }
-    ),
-    "references to references": {
-        **a(x={"$ref": "#/$defs/d0"}),
-        "$defs": {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 4} for i in range(30)},
-    },
-    "twice each time": {
-        **a(x={"$ref": "#/$defs/d0"}),
-        "$defs": {f"d{i}": a(l={"$ref": f"#/$defs/d{i + 1}"}, r={"$ref": f"#/$defs/d{i + 1}"}) for i in range(40)},
-    },
-    "growing with every round": {
-        "$defs": {"a": {"allOf": [{"$ref": "#/$defs/b"}, a(c={"$ref": "#/$defs/a"})]}, "b": a(c={"$ref": "#/$defs/b"})},
-        **a(x={"$ref": "#/$defs/a"}),
-    },
-    "itself": {"$ref": "#"},
-    "in a circle": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, **a(x={"$ref": "#/$defs/a"})},
-    "large counts": a(x={"type": "array", "minItems": 3, "maxItems": 10**9}, y={"type": "string", "maxLength": 10**12}),
-    "many counted members": {**a(**{f"p{i}": {} for i in range(200)}), "maxProperties": 100},
-    "a pattern that explodes": a(x={"type": "string", "pattern": "^((a+)+)+$", "maxLength": 5000}),
-    "half characters": {**a(x={"enum": ["\ud83d", "b"]}), "required": ["\udc00", "x"]},
-    "numbers beyond all": a(x={"type": "number", "minimum": 1e400}, y={"enum": [1e999, 1]}),
-}
-
-
-@pytest.mark.parametrize("name", list(HOSTILE))
+@pytest.mark.parametrize("name", list(TOOLS))
 @pytest.mark.parametrize("key", ["hermes", "qwen3_coder", "minimax_m3"])
 def test_no_schema_takes_long_or_does_harm(name: str, key: str) -> None:
     started = time.process_time()
-    grammar = grammar_of(HOSTILE[name], key)
+    grammar = grammar_of(TOOLS[name], key)
     vocabulary_for(key).matcher(grammar)
     assert time.process_time() - started < 5
     assert len(grammar.text) < 2_000_000
