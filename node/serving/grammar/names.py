@@ -48,6 +48,7 @@ class Names:
             root = union([self._narrowed(node, deep) for node in schema.options(schema.root)])
         found = prune(replace(schema, root=root, definitions=definitions))
         if isinstance(found.root, Never):
+            self._warn("", REQUIRED.format("all properties"))
             return schema
         for where, what in self._missing:
             self._warn(where, UNWRITTEN.format(what))

@@ -12,6 +12,14 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from node.serving.pieces import Vocabulary
 
 _REPLACEMENT = "\ufffd".encode()
+# Tokens that are looked at all at once where any text of the kind may follow: as llguidance has them for strings in
+# JSON, and for values between tags, which hold quotes and line feeds, and in which a bracket may begin the closing tag.
+_SLICES = (
+    r"[\x20\x0A\x0D\x09]+",
+    *(rf'[^<"\\\x00-\x1F\x7F]{count}' for count in ("{1,10}", "{1,30}", "+")),
+    r'[^"\\\x00-\x1F\x7F]+',
+    r"[^<\x00-\x08]+",
+)
 
 
 class GrammarTokens:
@@ -33,7 +41,8 @@ class GrammarTokens:
     @cached_property
     def engine(self) -> LLTokenizer:
         """llguidance's own."""
-        return LLTokenizer(TokenizerWrapper(_Source(self)), n_vocab=self.size + 1, eos_token=[self.size])
+        source = TokenizerWrapper(_Source(self))
+        return LLTokenizer(source, n_vocab=self.size + 1, eos_token=[self.size], slices=list(_SLICES))
 
     @cached_property
     def bytes_of(self) -> list[bytes]:
