@@ -142,7 +142,12 @@ def _merge_properties(one: Keywords, other: Keywords, merged: Keywords) -> None:
         found: Keywords = {}
         for name in dict.fromkeys((*sides[0], *sides[1])):
             schemas = [
-                side[name] if name in side else _unlisted(each, name) if key == "properties" else True
+                side[name]
+                if name in side
+                else _unlisted(each, name)
+                if key == "properties"
+                # Names of a pattern that the other does not have are among its additional ones.
+                else each.get("additionalProperties", True)
                 for side, each in zip(sides, (one, other), strict=True)
             ]
             found[name] = both(*schemas)

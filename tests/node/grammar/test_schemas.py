@@ -304,6 +304,17 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ['{"xy": 2}', '{"xy": "a"}', "{}"],
     ),
     (
+        "a pattern in one part and additional properties in another",
+        {
+            "allOf": [
+                {"type": "object", "additionalProperties": {"minimum": 3}},
+                {"type": "object", "patternProperties": {"^x": {"type": "integer"}}},
+            ]
+        },
+        ['{"x": 3}', "{}"],
+        ['{"x": 2}', '{"x": 3.5}'],
+    ),
+    (
         "a number by an integer's steps",
         a(x={"type": "number", "exclusiveMinimum": 0.5, "maximum": 2.5, "multipleOf": 1.0}),
         ['{"x": 1}', '{"x": 2}'],
