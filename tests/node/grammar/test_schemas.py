@@ -473,12 +473,15 @@ def unheld(grammar: Grammar) -> list[str]:
 
 
 def with_null(schema: Any) -> Any:
-    """The schema in the words of the newest draft, which has no `nullable`."""
+    """The schema in the words of the newest draft, which has no `nullable`, and of the validator."""
     if isinstance(schema, list):
         return [with_null(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     found = {key: value if key in ("enum", "const") else with_null(value) for key, value in schema.items()}
+    if isinstance(found.get("patternProperties"), dict):
+        # The validator takes an empty pattern for none.
+        found["patternProperties"] = {pattern or "^": one for pattern, one in found["patternProperties"].items()}
     if found.pop("nullable", False) is True and "type" in found:
         found["type"] = [*(found["type"] if isinstance(found["type"], list) else [found["type"]]), "null"]
     return found
