@@ -121,10 +121,14 @@ def ways(quirks: Quirks) -> Iterable[Quirks]:
     """How to try a conversation, one after the other until the template takes it: as probed, and ever plainer."""
     yield quirks
     yield replace(quirks, wraps_broken=True)
+    yield replace(quirks, described=True)
+    yield replace(quirks, wraps_broken=True, simplified=True)
     plain = replace(quirks, wraps_broken=True, alternates=True, system_first=True, drops_results=True)
     yield plain
     yield replace(plain, drops_calls=True)
-    yield replace(plain, drops_calls=True, drops_system=True)
+    plainest = replace(plain, drops_calls=True, drops_system=True)
+    yield plainest
+    yield replace(plainest, simplified=True)
 
 
 def _sparing(guard: Guard, markers: Sequence[str]) -> Guard:

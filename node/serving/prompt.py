@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from node.serving import history, splicing
 from node.serving.detection import Detection, Probe, Quirks, detect, probe
-from node.serving.detection.probe import described
+from node.serving.detection.plain_tools import described, simplified
 from node.serving.recall import Listener, Recall, Turn
 from node.serving.templates import ChatTemplate
 from tandem.errors import ContextOverflowError, InvalidRequestError
@@ -219,8 +219,8 @@ class PromptRenderer:
         return template.render(messages, tools, given, now=now, generation_prompt=opened)
 
     def _wanted(self, tools: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, Any]] | None:
-        if quirks.described:
-            tools = [described(tool) for tool in tools]
+        if quirks.simplified or quirks.described:
+            tools = [simplified(tool) if quirks.simplified else described(tool) for tool in tools]
         return tools or ([] if quirks.empty_tools else None)
 
     def _decode(self, ids: Sequence[int]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from node.serving.detection.plain_tools import described
+
 NAME: Final = "get_forecast"
 ARGUMENTS: Final = {"city": "Lyon", "days": 3}
 CALL_ID: Final = "call00000"
@@ -58,6 +60,8 @@ class Quirks:
     """Two messages of the user in a row are refused."""
     wraps_broken: bool = False
     """Arguments that are no object are wrapped into one. No template is probed for it: it is tried when one fails."""
+    simplified: bool = False
+    """Each parameter is told as being of one type. Not probed either."""
     null_content: str = ""
     """What becomes of `content: null` beside calls: "", "printed" or "raises"; Tandem always passes a text."""
     result_in_turn: bool = False
@@ -193,21 +197,6 @@ def _ways_of_calls(render: Render, tools: Any, quirks: Quirks, shown: str) -> Qu
 def _tools(quirks: Quirks) -> list[Mapping[str, Any]]:
     tool = copy.deepcopy(dict(TOOL))
     return [described(tool)] if quirks.described else [tool]
-
-
-def described(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool with a description, if an empty one, on every parameter, and a list of the required ones."""
-    function = dict(tool["function"])
-    function.setdefault("description", "")
-    parameters = dict(function.get("parameters") or {})
-    properties = parameters.get("properties")
-    if isinstance(properties, Mapping):
-        parameters["properties"] = {
-            key: {"description": "", "type": "any", **one} if isinstance(one, Mapping) else one
-            for key, one in properties.items()
-        }
-    parameters.setdefault("required", [])
-    return {**tool, "function": {**function, "parameters": parameters}}
 
 
 def _shown(render: Render, messages: Messages, tools: Any) -> str | None:
