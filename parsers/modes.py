@@ -17,7 +17,9 @@ class Marker:
     does: Literal["call", "think", "answer", "drop", "end"]
     state: str = ""
     thought: Thought | None = None
+    # Line feeds of the markup before and behind it.
     newlines: int = 0
+    after: int = 0
 
     @property
     def stray(self) -> str:
@@ -44,11 +46,15 @@ def modes_of(spec: Format, calls: bool) -> tuple[Mode, Mode]:
     if not (calls or spec.messages):
         openers = {}
     ends = {literal: Marker("end") for literal in spec.ends}
-    drops = {literal: Marker("drop") for literal in spec.dropped}
-    if not (calls or spec.messages):
-        closing = {thought.close for thought in spec.thoughts}
-        # What ends calls is as much text as what opens them.
-        drops = {literal: drop for literal, drop in drops.items() if literal in closing or not tables.ends(literal)}
+    closing = {thought.close for thought in spec.thoughts}
+    drops = {}
+    for literal in sorted(spec.dropped, key=len):
+        # Where it is listed with line feeds, they belong to it if they are there.
+        bare = literal.strip("\n") or literal
+        if not (calls or spec.messages) and bare not in closing and tables.ends(literal):
+            continue  # what ends calls is as much text as what opens them
+        before, _, after = literal.partition(bare)
+        drops[bare] = Marker("drop", newlines=len(before), after=len(after))
     answer: dict[str, Marker] = {}
     thinking = dict(ends)
     for thought in spec.thoughts:

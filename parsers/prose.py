@@ -241,6 +241,8 @@ class Prose:
         elif marker.thought is not None:
             self._mode = self._answer
             self._swallow = marker.thought.after_close
+        elif marker.after:
+            self._swallow = marker.after
         return mark + len(literal)
 
     def _think(self, thought: Thought) -> None:

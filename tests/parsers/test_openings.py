@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsers import FORMATS, Parser, get_format
+from parsers.events import Content
 from parsers.writing import write_calls
 from tests.parsers.drawing import formats, literals_of, places
 from tests.parsers.reading import TOOLS, cut
@@ -70,3 +71,19 @@ def test_the_text_behind_a_complete_call_may_open_the_next() -> None:
     assert parser.call_text == "" and not parser.call_started
     parser.feed("[TOOL_CALLS]pi")
     assert parser.call_text == "[TOOL_CALLS]pi"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "content"),
+    [
+        ("hunyuan_a13b", "<answer>\nSeven.\n</answer>", "Seven."),
+        ("hunyuan_a13b", "Seven.\n\n</answer>", "Seven.\n"),
+        ("ernie45", "<response>\n\n Seven.\n</response>\n", "\n Seven."),
+        ("ernie45", "<response>Seven.</response>\n\n", "Seven.\n"),
+    ],
+)
+def test_the_line_feeds_of_an_answers_markers_are_markup(key: str, text: str, content: str) -> None:
+    for pieces in ([text], list(text)):
+        parser = Parser(get_format(key), TOOLS)
+        events = [event for piece in pieces for event in parser.feed(piece)] + parser.finish()
+        assert "".join(event.text for event in events if isinstance(event, Content)) == content
