@@ -1,23 +1,20 @@
-"""A model folder that speaks every format: one random tiny model, and a served name for each format.
+"""Model folders that speak a format: a random tiny model with the chat template of a real one, where it is at hand.
 
-The tokenizer is the demonstration model's with the markers of all formats added, or, for the formats whose models
-have no token for them, without. Chat templates are the real ones where they are at hand.
+The tokenizer is the demonstration model's with the markers of the format added, or, as models have it that write their
+markers in several tokens, without.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from client_environments import ROOT
+from make_model import configurations, make_model
 
 from parsers import FORMATS, Format, get_format
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from make_model import configurations, make_model
 
 DEMO = ROOT / "node" / "demo"
 SHARED_CASES = ROOT.parent / "shared" / "tool-cases"
@@ -29,6 +26,13 @@ PLAIN_TEMPLATE = """
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 """For formats of which no template is at hand."""
+TOLD_BY_SETTING = {
+    # Their only templates show another format, or an elder one.
+    *("apriel16", "cohere_command4", "command_a", "mistral"),
+    # Their models write as another format's do, but for a trifle that no template shows.
+    *("llama3_json_tag", "nemotron_v3", "spark25", "step3p5"),
+}
+"""Formats that their templates do not tell."""
 
 
 def markers_of(spec: Format) -> set[str]:
@@ -40,44 +44,63 @@ def markers_of(spec: Format) -> set[str]:
 
 
 def ends_of(spec: Format) -> list[str]:
-    """The format's end-of-turn tokens, without those that stand before a call in some format."""
+    """The format's end-of-turn tokens, without those that stand before a call in some format, or close a thought."""
     before = "".join(one.wire.opening + one.wire.head for one in map(get_format, FORMATS))
-    return [end for end in spec.ends if end not in before]
+    closing = {thought.close for thought in spec.thoughts}
+    return [end for end in spec.ends if end not in before and end not in closing]
 
 
-def template_of(key: str) -> str:
-    """The chat template of a model that speaks the format."""
+@dataclass(frozen=True)
+class Speaker:
+    """A chat template, and the format to be set beside it: none where the template itself tells."""
+
+    template: str
+    name: str
+    tool_format: str
+
+
+def speaker_of(key: str) -> Speaker:
+    """The chat template of a model that speaks the format.
+
+    It is a real one where there is one; of a format that has variants a variant's.
+    """
     listed = SHARED_CASES / "template_formats.json"
-    if listed.exists():
-        for name, keys in sorted(json.loads(listed.read_text("utf-8")).items()):
-            if keys and keys[0] == key:
-                return (SHARED_CASES / "chat_templates" / name).read_text("utf-8")
-    return PLAIN_TEMPLATE
+    known = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
+    spoken = {name: keys for name, keys in sorted(known.items()) if keys}
+    fitting = sorted((name for name, keys in spoken.items() if key in keys), key=lambda name: spoken[name].index(key))
+    fitting += [name for name, keys in spoken.items() if key == "mistral" and keys[0].startswith("mistral_")]
+    if not fitting:
+        return Speaker(PLAIN_TEMPLATE, "", key)
+    source = (SHARED_CASES / "chat_templates" / fitting[0]).read_text("utf-8")
+    return Speaker(source, fitting[0], key if key in TOLD_BY_SETTING else "")
 
 
-def make_folder(folder: Path, keys: list[str], *, marked: bool) -> None:
-    """Writes the model; its served names are the formats' keys. ``marked``: their markers are tokens."""
+def make_folder(folder: Path, key: str, *, marked: bool, **shape_of_model: int) -> Speaker:
+    """Writes the model; its served name is the format's key. ``marked``: the format's markers are tokens."""
     tokenizer = json.loads((DEMO / "tokenizer.json").read_text("utf-8"))
     known = {token["content"] for token in tokenizer["added_tokens"]}
     size = len(tokenizer["model"]["vocab"])
-    specs = [get_format(key) for key in keys]
-    new = sorted(set().union(*map(markers_of, specs)) - known) if marked else []
+    spec, speaker = get_format(key), speaker_of(key)
+    new = sorted(markers_of(spec) - known) if marked else []
     shape = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
     first = max(size, 1 + max(token["id"] for token in tokenizer["added_tokens"]))
     tokenizer["added_tokens"] += [{"id": first + at, "content": marker, **shape} for at, marker in enumerate(new)]
     config = configurations()["llama"] | {"vocab_size": first + len(new), "max_position_embeddings": 65536}
-    make_model(config, folder, seed=5, tokenizer=DEMO)
+    make_model(config | shape_of_model, folder, seed=5, tokenizer=DEMO)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
     ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    ends = {ids[end] for spec in specs for end in (*ends_of(spec), "<|call|>", "<|im_end|>") if end in ids}
+    end = next(end for end in (*ends_of(spec), "<|im_end|>") if end in ids)
+    ends = {ids[text] for text in (end, "<|call|>") if text in ids}
     for name in ("config.json", "generation_config.json"):
         settings = json.loads((folder / name).read_text("utf-8"))
         (folder / name).write_text(json.dumps(settings | {"eos_token_id": sorted(ends)}), "utf-8")
-    (folder / "templates").mkdir()
-    for key in keys:
-        (folder / "templates" / f"{key}.jinja").write_text(template_of(key), "utf-8")
-    served = [{"name": key, "chat_template": f"templates/{key}.jinja", "tool_format": key} for key in keys]
-    (folder / "tandem.json").write_text(json.dumps({"served_names": served}), "utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    settings["eos_token"] = end
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    (folder / "template.jinja").write_text(speaker.template, "utf-8")
+    served = {"name": key, "chat_template": "template.jinja", "tool_format": speaker.tool_format}
+    (folder / "tandem.json").write_text(json.dumps({"served_names": [served]}), "utf-8")
+    return speaker
 
 
 def all_keys() -> list[str]:

@@ -1,12 +1,14 @@
 """A node daemon whose draws follow a script: what a larger model would say, through everything that is real.
 
-    python scripted_node.py SCRIPT.json TOKENIZER.json [flags of `tandem node`]
+    python scripted_node.py SCRIPT.json [flags of `tandem node`]
 
 The file has a list ``entries`` of ``{"when": [text, ...], "say": text}`` and is read anew for each request. The last
-entry whose texts all stand in the prompt gives the answer: its tokens, and then the end of the turn (the first of
-``ends`` that is a token), are made the likeliest by far. Where the prompt leaves one of ``thoughts`` (opening and
-closing markers) open, something is thought first. A prompt that no entry fits is answered by the model. Only the
-logits are touched; sampling, ring, streaming and parsing are as they are.
+entry whose texts all stand in the prompt gives the answer: its tokens, in the vocabulary of the file ``tokenizer``, and
+then the end of the turn (the first of ``ends`` that is a token), are made the likeliest by far. Each of ``thoughts``
+has ``open`` and ``close``, the markers, and ``begin`` and ``end``, the markers with what models write round them. Where
+the prompt leaves a thought open, something is thought first; with ``thinks``, wherever the prompt has not just closed
+one. A prompt that no entry fits is answered by the model. Only the logits are touched; sampling, ring, streaming and
+parsing are as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import mlx.core as mx
 from tokenizers import Tokenizer
@@ -26,17 +28,16 @@ from node.engine.sampling import Constraint, Draw, RowSampler, SamplingParams
 from node.serving import head as serving_head
 
 CERTAIN = 1e6
-
-
 THOUGHT = "Let me see."
-"""What is thought first where the prompt leaves a thought open."""
+"""What is thought."""
 
 
 class ScriptedSampler(RowSampler):
     """Knows, from the prompt, which tokens are to come."""
 
     script: ClassVar[Path]
-    tokenizer: ClassVar[Tokenizer]
+    tokenizers: ClassVar[dict[str, Tokenizer]] = {}
+    tokenizer: Tokenizer
     text: str
     said: list[int]
     tokens: list[int]
@@ -52,17 +53,14 @@ class ScriptedSampler(RowSampler):
         """A sampler with the text of the last entry that fits."""
         sampler = super().for_prompt(params, prompt, emitted, constraint)
         assert isinstance(sampler, ScriptedSampler)
-        text = cls.tokenizer.decode(list(prompt), skip_special_tokens=False)
         script = json.loads(cls.script.read_text())
+        file = script["tokenizer"]
+        sampler.tokenizer = cls.tokenizers.setdefault(file, Tokenizer.from_file(file))
+        text = sampler.tokenizer.decode(list(prompt), skip_special_tokens=False)
         said = [entry["say"] for entry in script["entries"] if all(words in text for words in entry["when"])]
-        end = next(end for end in script["ends"] if cls.tokenizer.token_to_id(end) is not None)
-        turn = text[-60:]
-        thought = next(
-            (close for opening, close in script["thoughts"] if turn.rfind(opening) > turn.rfind(close)), None
-        )
-        before = "" if thought is None else THOUGHT + thought
-        sampler.said, sampler.text = list(emitted), before + said[-1] + end if said else ""
-        sampler.tokens = cls.tokenizer.encode(sampler.text, add_special_tokens=False).ids
+        end = next(end for end in script["ends"] if sampler.tokenizer.token_to_id(end) is not None)
+        sampler.said, sampler.text = list(emitted), thought(text, script) + said[-1] + end if said else ""
+        sampler.tokens = sampler.tokenizer.encode(sampler.text, add_special_tokens=False).ids
         return sampler
 
     def accept(self, token: int) -> bool:
@@ -99,6 +97,18 @@ class ScriptedSampler(RowSampler):
         self.tokens = [*self.said, *self.tokenizer.encode(rest, add_special_tokens=False).ids]
 
 
+def thought(prompt: str, script: Any) -> str:
+    """What is thought behind a prompt, with its markers."""
+    turn = prompt[-60:]
+    for known in script["thoughts"]:
+        if turn.rfind(known["open"]) > turn.rfind(known["close"]):
+            return THOUGHT + str(known["end"])
+    if not script["thinks"] or any(turn.rstrip().endswith(known["close"]) for known in script["thoughts"]):
+        return ""
+    first = script["thoughts"][0]
+    return str(first["begin"]) + THOUGHT + str(first["end"])
+
+
 class ScriptedDraw(Draw):
     """The real draw, over logits in which the scripted tokens stand out."""
 
@@ -113,6 +123,5 @@ class ScriptedDraw(Draw):
 
 if __name__ == "__main__":
     ScriptedSampler.script = Path(sys.argv.pop(1))
-    ScriptedSampler.tokenizer = Tokenizer.from_file(sys.argv.pop(1))
     vars(serving_head)["RowSampler"], vars(engine_head)["Draw"] = ScriptedSampler, ScriptedDraw
     sys.exit(main())

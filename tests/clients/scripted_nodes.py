@@ -6,42 +6,51 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from running_cluster import ROOT, Cluster
 
 SCRIPTED_NODE = Path(__file__).with_name("scripted_node.py")
 
 
+class Thinking(TypedDict):
+    """The markers of a thought, and the same with what models write round them."""
+
+    open: str
+    close: str
+    begin: str
+    end: str
+
+
 class ScriptedCluster(Cluster):
-    """As any cluster, but ``say`` sets what the model answers; without that it answers by itself.
+    """As any cluster, but ``say`` sets what the model answers; without that it answers by itself."""
 
-    ``tokenizer`` is the file of the model's; the embedded model's if it is not said.
-    """
-
-    def __init__(self, folder: Path, tokenizer: Path = ROOT / "node" / "demo" / "tokenizer.json") -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.script = folder / "script.json"
-        self._tokenizer = tokenizer
         self.say()
 
     def say(
         self,
         *entries: tuple[str | list[str], str],
         ends: Sequence[str] = (),
-        thoughts: Sequence[tuple[str, str]] = (),
+        thoughts: Sequence[Thinking] = (),
+        thinks: bool = False,
+        tokenizer: Path = ROOT / "node" / "demo" / "tokenizer.json",
     ) -> None:
         """Sets the script: what the prompt contains, and what is then said; of several that fit the last counts.
 
         The turn ends with the first of ``ends`` that the vocabulary has a token for. Where the prompt leaves one of
-        ``thoughts`` open, something is thought first.
+        ``thoughts`` open, something is thought first; with ``thinks``, wherever the prompt has not just closed one.
+        ``tokenizer`` is the file of the model's; the embedded model's if it is not said.
         """
         listed = [{"when": [when] if isinstance(when, str) else when, "say": said} for when, said in entries]
-        script = {"ends": [*ends, "<|im_end|>"], "thoughts": [*thoughts], "entries": listed}
-        self.script.write_text(json.dumps(script))
+        script = {"ends": [*ends, "<|im_end|>"], "thoughts": [*thoughts], "thinks": thinks, "entries": listed}
+        self.script.write_text(json.dumps({**script, "tokenizer": str(tokenizer)}))
 
     def add_scripted_node(self) -> None:
         """Starts one more node, which joins the first."""
-        self.new_node(entry=[str(SCRIPTED_NODE), str(self.script), str(self._tokenizer)]).start()
+        self.new_node(entry=[str(SCRIPTED_NODE), str(self.script)]).start()
 
 
 @contextmanager
