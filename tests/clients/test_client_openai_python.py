@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 from asking import HELLO, LLAMA, PARIS, QWEN, WEATHER, live_sequences, wait_until_free
+from pydantic import BaseModel
 from running_cluster import Cluster, Daemon
 from scripted_nodes import ScriptedCluster, call
 
@@ -81,6 +82,42 @@ def test_call_result_answer(client: openai.OpenAI, model: str) -> None:
     assert second.finish_reason == "stop"
     assert not second.message.tool_calls
     assert "21" in (second.message.content or "")
+
+
+class Weather(BaseModel):
+    """Get the current weather for a city"""
+
+    city: str
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_parsed_tools_from_the_call_to_the_answer(client: openai.OpenAI, stream: bool) -> None:
+    """The client's own helpers: a tool made of a class, and arguments that come back as its object."""
+    asked: dict[str, Any] = {"model": QWEN, "temperature": 0, "max_tokens": 256}
+    asked["tools"] = [openai.pydantic_function_tool(Weather, name="get_weather")]
+
+    def ask(messages: Any) -> tuple[Any, list[Any]]:
+        if not stream:
+            return client.chat.completions.parse(messages=messages, **asked).choices[0], []
+        with client.chat.completions.stream(messages=messages, **asked) as events:
+            listed = list(events)
+            return events.get_final_completion().choices[0], listed
+
+    first, events = ask([PARIS])
+    assert first.finish_reason == "tool_calls"
+    (called,) = first.message.tool_calls
+    assert called.function.parsed_arguments == Weather(city="Paris")
+    pieces = [event.arguments_delta for event in events if event.type == "tool_calls.function.arguments.delta"]
+    ends = [event.parsed_arguments for event in events if event.type == "tool_calls.function.arguments.done"]
+    if stream:
+        assert len(pieces) > 4
+        assert "".join(pieces) == called.function.arguments
+        assert ends == [Weather(city="Paris")]
+
+    result = {"role": "tool", "tool_call_id": called.id, "content": "21 degrees"}
+    second, _ = ask([PARIS, first.message.model_dump(exclude={"parsed"}, exclude_none=True), result])
+    assert (second.finish_reason, second.message.tool_calls) == ("stop", None)
+    assert "21" in second.message.content
 
 
 @pytest.mark.parametrize("model", [QWEN, LLAMA])
