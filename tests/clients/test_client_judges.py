@@ -92,7 +92,7 @@ def test_the_grammar_breaks_no_answer_and_costs_none(demo: Cluster, free: Cluste
 
 
 def test_the_grammar_costs_no_answer_that_the_model_knows(demo: Cluster, free: Cluster) -> None:
-    """The same with the questions that the demonstration model is scored by, most of which it answers rightly."""
+    """The same with the questions that the demonstration model is scored by."""
     cases = [*generated({"one": 30, "several": 20, "result": 5, "none": 5}), *handwritten()[::3]]
 
     def score(cluster: Cluster) -> int:
