@@ -1,13 +1,8 @@
-"""A request's messages and tools to token ids, through the model's own chat template.
-
-Text that came from outside never becomes a control token: where a message, an argument or a tool's description spells
-one, its characters are encoded as plain text.
-"""
+"""A request's messages and tools to token ids, through the model's own chat template."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,24 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from node.serving import history, splicing
 from node.serving.detection import Detection, Probe, Quirks, detect, probe
 from node.serving.detection.plain_tools import described, simplified
+from node.serving.outside_text import OutsideText, unescaped, without_marks
 from node.serving.recall import Listener, Recall, Turn
 from node.serving.templates import ChatTemplate
 from tandem.errors import ContextOverflowError, InvalidRequestError
 from tandem.v1 import generation_pb2 as pb
-
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
-"""Noncharacters that mark, in the rendered text, what came from outside and spells a control token."""
-_MARKED = re.compile(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", re.DOTALL)
-_STRAY = str.maketrans("", "", _OPEN + _CLOSE + splicing.EDGE + splicing.IDS)
-_ASCII = re.compile(r"ensure_ascii\s*=\s*[Tt]rue")
-"""What a template says that writes JSON in ASCII, our marks included."""
-_ESCAPED = re.compile(r"\\ufdd([012])")
 
 _NO_VARIABLES = frozenset(
     {
@@ -84,8 +71,8 @@ class PromptRenderer:
         added = sorted((str(token) for token in tokenizer.added_tokens_encoder if token.strip()), key=len, reverse=True)
         # The bound counts bytes, the vocabulary characters: hence the 4 where it is used.
         self._longest_token = max(map(len, tokenizer.get_vocab()), default=1)
-        self._control = re.compile("|".join(map(re.escape, added))) if added else None
-        self._plain = _without_added_tokens(tokenizer)
+        self._outside = OutsideText(tokenizer, added)
+        self._guard = self._outside.guard
         self._variables = _variables(tokenizer)
         self._templates = _templates(tokenizer, chat_template)
         self.has_template = bool(chat_template or tokenizer.has_chat_template)
@@ -186,11 +173,10 @@ class PromptRenderer:
             except Exception as error:  # noqa: BLE001 - a template is a program: this is about what it was given
                 refused = refused or error
                 continue
-            if _ASCII.search(self.source):
-                text = _ESCAPED.sub(lambda found: chr(0xFDD0 + int(found[1])), text)
+            text = unescaped(text, self.source)
             text = splicing.splice(text, arranged, turns, spec, self._ends, self._decode)
             suffix, exact = _behind(text, splicing.without_edges(arranged[-1].text) if arranged else "")
-            return Prompt(self._encode(text, turns), suffix.translate(_STRAY), suffix if exact else None)
+            return Prompt(self._outside.encode(text, turns), without_marks(suffix), suffix if exact else None)
         message = f"the model's chat template refuses the conversation: {_cause(refused)}"
         raise InvalidRequestError(message, param="messages") from refused
 
@@ -249,41 +235,6 @@ class PromptRenderer:
             raise InvalidRequestError(f"{name} is not for chat_template_kwargs to set", param="chat_template_kwargs")
         return variables
 
-    def _guard(self, text: str) -> str:
-        """Marks every control token that the text spells."""
-        text = text.translate(_STRAY)
-        return self._control.sub(lambda found: f"{_OPEN}{found[0]}{_CLOSE}", text) if self._control else text
-
-    def _encode(self, text: str, turns: Mapping[int, Turn]) -> list[int]:
-        """Encodes a rendered conversation, with the tokens of recalled turns where they stand in it."""
-        ids: list[int] = []
-        for part in splicing.parts(text, turns):
-            ids += part.ids if isinstance(part, Turn) else self._encode_marked(part, begins=not ids)
-        return ids
-
-    def _encode_marked(self, text: str, *, begins: bool) -> list[int]:
-        """The template's own markers as tokens, marked ones as plain text."""
-        ids: list[int] = []
-        at = 0
-        for found in _MARKED.finditer(text):
-            ids += self._encode_part(text[at : found.start()], first=begins and at == 0)
-            if found[1]:
-                ids += self._plain.encode(found[1], add_special_tokens=False).ids
-            at = found.end()
-        return ids + self._encode_part(text[at:], first=begins and at == 0)
-
-    def _encode_part(self, text: str, *, first: bool) -> list[int]:
-        if not text:
-            return []
-        if first:
-            return list(self._tokenizer.encode(text, add_special_tokens=False))
-        # SentencePiece puts a space before the first word of a text; behind a line feed it does not.
-        line_feed = list(self._tokenizer.encode("\n", add_special_tokens=False))
-        ids = list(self._tokenizer.encode("\n" + text, add_special_tokens=False))
-        if ids[: len(line_feed)] == line_feed:
-            return ids[len(line_feed) :]
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
 
 def read_template(folder: Path, name: str) -> str:
     """The jinja text of a template file inside a model's folder; empty for an empty name.
@@ -297,14 +248,6 @@ def read_template(folder: Path, name: str) -> str:
     if not path.is_file() or folder.resolve() not in path.parents:
         raise InvalidRequestError(f"no chat template {name} in {folder.name}")
     return path.read_text(encoding="utf-8")
-
-
-def _without_added_tokens(tokenizer: Any) -> Tokenizer:
-    """The same tokenizer without its control tokens: whatever it encodes is text."""
-    data = json.loads(tokenizer.backend_tokenizer.to_str())
-    data["added_tokens"] = []
-    data["post_processor"] = None
-    return Tokenizer.from_str(json.dumps(data))
 
 
 def _variables(tokenizer: Any) -> dict[str, Any]:

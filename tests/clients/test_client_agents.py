@@ -68,6 +68,20 @@ def test_tokens_are_counted_behind_streamed_calls(scripted: ScriptedCluster, cou
     assert counts.usage.completion_tokens > 10 * count
 
 
+def test_a_call_without_arguments_has_an_empty_object(scripted: ScriptedCluster) -> None:
+    """An empty text is no JSON, and some clients take it for an error."""
+    scripted.say(("Hello!", call("ping")))
+    ping = {"type": "function", "function": {"name": "ping"}}
+    asked: dict[str, Any] = {"model": QWEN, "messages": [HELLO], "tools": [ping], "temperature": 0}
+    with client_of(scripted) as client:
+        (whole,) = client.chat.completions.create(**asked).choices[0].message.tool_calls or []
+        with client.chat.completions.create(**asked, stream=True) as chunks:
+            calls = [one for chunk in chunks for one in chunk.choices[0].delta.tool_calls or []]
+    assert whole.type == "function"
+    assert whole.function.arguments == "{}"
+    assert "".join((one.function and one.function.arguments) or "" for one in calls) == "{}"
+
+
 def test_a_title_does_not_hold_up_the_task(scripted: ScriptedCluster) -> None:
     """An agent's first turn opens two requests at once; the one with tools is done while the other still speaks."""
     title = "Make a title for: Weather in Paris"
