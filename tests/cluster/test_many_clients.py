@@ -140,7 +140,7 @@ def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 LONG = [20 + index % 2000 for index in range(2000)]
 SLACK = 0.2
 """Seconds, beside one step, until everything is free."""
-GROWTH = 16 << 20
+GROWTH = 48 << 20
 """Bytes by which a node may be larger after a batch than after the first one: allocators keep some pages."""
 
 
