@@ -10,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("tandem", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
 settings.load_profile("tandem")
 
-NOTHING_SKIPPED = "TANDEM_NOTHING_SKIPPED"
+NOTHING_SKIPPED = "NOTHING_SKIPPED"
 """Set where everything is there that a test could want: what is skipped then is a failure."""
 
 

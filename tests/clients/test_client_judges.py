@@ -21,7 +21,7 @@ from running_cluster import Cluster, running
 
 pytestmark = pytest.mark.slow
 
-FUZZING_SECONDS = int(os.environ.get("TANDEM_FUZZ_SECONDS") or 120)
+FUZZING_SECONDS = int(os.environ.get("FUZZ_SECONDS") or 120)
 """How long requests are generated."""
 SHORT_CONTEXT = 256
 QUESTIONS = 8
