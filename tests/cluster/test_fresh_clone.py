@@ -52,7 +52,11 @@ def clone(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """That of a person with nothing set up: no settings, no active virtual environment."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TANDEM_", "VIRTUAL_ENV", "COV", "MAKE", "MFLAGS"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("TANDEM_", "VIRTUAL_ENV", "COV", "MAKE", "MFLAGS"))
+    }
     return kept | {"XDG_CONFIG_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
 
 
