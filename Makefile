@@ -8,6 +8,8 @@ MODEL ?= tandem-demo
 PORT ?= 52525
 # More for pytest: make test PYTEST_FLAGS="-k parsers"
 PYTEST_FLAGS ?=
+# Tests that only compute are shared out to two processes; those that start processes and measure times run alone.
+COMPUTING := tests/node/cutting tests/node/detection tests/node/grammar tests/parsers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,11 +28,11 @@ help:
 run: $(VENV)/.run
 	@exec $(BIN)/tandem up --nodes "$(NODES)" --model "$(MODEL)" --port "$(PORT)"
 
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
-
-test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+# pytest ends with 5 where its flags leave nothing to run.
+test: SOME := -m "not slow"
+test test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(COMPUTING) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
