@@ -160,7 +160,7 @@ class LocalCluster:
 
     async def _start(self, nodes: int, model: str, port: int) -> None:
         _say(f"starting {nodes} node{'s' if nodes > 1 else ''} and a gateway (cluster {self._name})")
-        await self._start_nodes(nodes, ANY_ADDRESS if port == split_address(DEFAULT_NODE)[1] else _first_address())
+        await self._start_nodes(nodes, _first_address(port))
         self._gateway = await self._start_gateway(port)
         async with _connected(self._nodes[0]) as head:
             self._topology = await head.topology()
@@ -241,8 +241,11 @@ class LocalCluster:
         return await loading.load_model(head, request, output.node_names(self._topology))
 
 
-def _first_address() -> str:
-    """Where commands look for a node that nobody named, if that is free: they then find this cluster by themselves."""
+def _first_address(taken: int) -> str:
+    """Where commands look for a node that nobody named, if that is free and its port not ``taken`` for clients: they
+    then find this cluster by themselves."""
+    if split_address(DEFAULT_NODE)[1] == taken:
+        return ANY_ADDRESS
     try:
         check_listen(DEFAULT_NODE)
     except TandemError:

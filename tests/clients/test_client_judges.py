@@ -65,16 +65,9 @@ def test_no_generated_request_ends_in_a_server_error(short: Cluster, tmp_path: P
 @pytest.fixture(scope="module")
 def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """As the demonstration's, but no grammar wakes where the model may choose."""
-    cluster = Cluster(tmp_path_factory.mktemp("free"))
-    try:
-        for _ in range(2):
-            cluster.new_node(entry=[str(Path(__file__).with_name("free_node.py"))]).start()
-        cluster.load()
-        cluster.add_gateway()
+    entry = [str(Path(__file__).with_name("free_node.py"))]
+    with running(tmp_path_factory.mktemp("free"), 2, model="tandem-demo", entry=entry) as cluster:
         yield cluster
-        cluster.stop()
-    finally:
-        cluster.kill()
 
 
 def test_the_grammar_breaks_no_answer_and_costs_none(demo: Cluster, free: Cluster, tmp_path: Path) -> None:

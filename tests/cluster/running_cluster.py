@@ -27,6 +27,8 @@ from tandem.v1.shard_pb2_grpc import ShardServiceStub
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
+NODE = ("-m", "tandem.cli", "node")
+"""What runs a node's command line."""
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Cluster:
         *flags: str,
         mdns: bool = False,
         environment: Mapping[str, str] | None = None,
-        entry: Sequence[str] = ("-m", "tandem.cli", "node"),
+        entry: Sequence[str] = NODE,
     ) -> Daemon:
         """One more node, not started yet, which will join the first. ``entry`` is what runs a node's command line."""
         name = f"node-{len(self.nodes)}"
@@ -245,12 +247,14 @@ def until(condition: Callable[[], object], seconds: float) -> float:
 
 
 @contextmanager
-def running(folder: Path, nodes: int, *flags: str, model: str = "", gateway: bool = True) -> Iterator[Cluster]:
-    """A cluster of that many nodes, with a model over all of them where one is named."""
+def running(
+    folder: Path, nodes: int, *flags: str, model: str = "", gateway: bool = True, entry: Sequence[str] = NODE
+) -> Iterator[Cluster]:
+    """A cluster of that many nodes, with a model over all of them where one is named; ``entry`` as of ``new_node``."""
     cluster = Cluster(folder)
     try:
         for _ in range(nodes):
-            cluster.add_node(*flags)
+            cluster.new_node(*flags, entry=entry).start()
         if nodes:
             cluster.wait_members(nodes)
         if model:
