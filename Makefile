@@ -8,8 +8,9 @@ MODEL ?= tandem-demo
 PORT ?= 52525
 # More for pytest: make test PYTEST_FLAGS="-k parsers"
 PYTEST_FLAGS ?=
-# Tests that only compute are shared out to two processes; those that start processes and measure times run alone.
-COMPUTING := tests/node/cutting tests/node/detection tests/node/grammar tests/parsers
+# Tests that measure no times are shared out to two processes; the others run alone.
+TIMELESS := tests/node/cutting tests/node/detection tests/node/grammar tests/parsers \
+  tests/clients/test_client_formats.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,8 +32,8 @@ run: $(VENV)/.run
 # pytest ends with 5 where its flags leave nothing to run.
 test: SOME := -m "not slow"
 test test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(COMPUTING) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest $(TIMELESS:%=--ignore=%) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TIMELESS) $(SOME) $(PYTEST_FLAGS) || [ $$? = 5 ]
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

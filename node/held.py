@@ -9,6 +9,7 @@ from functools import partial
 
 from node.cluster.local_model import LocalModel
 from node.cluster.store import ModelStore
+from node.engine.frames import StageStatistics
 from node.engine.head import HeadShard
 from node.engine.headers import Headers
 from node.engine.loading import LoadedShard, load_shard, needed_files
@@ -41,7 +42,7 @@ class Neighbours:
 
 @dataclass(slots=True)
 class HeldShard:
-    """One shard in memory."""
+    """One shard in memory. ``figures`` are the last that the MLX thread told."""
 
     pipeline: membership_pb2.Pipeline
     plan: model_pb2.Plan
@@ -50,6 +51,7 @@ class HeldShard:
     headers: Headers
     head: PipelineHead | None = None
     relay: Relay | None = None
+    figures: StageStatistics = field(default_factory=StageStatistics)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property

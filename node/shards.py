@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Final
 
 from node.engine.frames import StageStatistics
@@ -26,6 +27,8 @@ PROGRESS_SECONDS: Final = 0.1
 """Between two reports of a load."""
 UNLOADED: Final = "unloaded"
 """Code of the refusal to load what was unloaded here: ids of pipelines are never used again."""
+FIGURES_SECONDS: Final = 1.0
+"""How long a shard's figures are waited for: who asks may well ask because the MLX thread hangs."""
 CLOSE_SECONDS: Final = 1.0
 """For freeing everything when the daemon stops."""
 _REMEMBERED: Final = 1024
@@ -85,9 +88,17 @@ class Shards:
                 return held.head
         raise NotFoundError(f"{name} is not served by this node", code="model_not_found")
 
+    @property
+    def pending_steps(self) -> int:
+        """Forward passes of all shards that wait for the MLX thread or run there."""
+        return self._worker.pending_steps
+
     async def statistics(self, held: HeldShard) -> StageStatistics:
-        """Live figures of a shard."""
-        return await self._worker.run(held.loaded.shard.statistics)
+        """Live figures of a shard; those of the last time where the MLX thread is busy, or hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIGURES_SECONDS):
+                held.figures = await self._worker.run(held.loaded.shard.statistics)
+        return held.figures
 
     # -- loading
 
@@ -223,6 +234,8 @@ class Shards:
     def _verify(self, hello: pipeline_pb2.LinkHello) -> bool:
         """Checks a hello; whether its link needs credit."""
         held = self.get(hello.pipeline_id)
+        if hello.node_id not in held.pipeline.stages[held.index - 1].node_ids:
+            raise PreconditionError(f"{hello.node_id} is not the stage before this one in {hello.pipeline_id}")
         if held.head is not None:
             held.head.check(hello)
             return False

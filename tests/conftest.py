@@ -14,6 +14,13 @@ NOTHING_SKIPPED = "NOTHING_SKIPPED"
 """Set where everything is there that a test could want: what is skipped then is a failure."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests run what faster ones run, more of it: to count covered lines once more would double their time."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.no_cover)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield

@@ -65,6 +65,7 @@ class ShardServicer(ShardServiceServicer):
             mean_decode_batch=figures.mean_decode_batch,
             digest=held.loaded.digest,
             decode_steps=figures.decode_steps,
+            pending_steps=self._shards.pending_steps,
         )
 
 

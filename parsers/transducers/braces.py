@@ -133,6 +133,10 @@ class Braces:
             out.append('"')
         elif self._state == _NAME:
             return
+        elif self._state == _KEY and rest.strip():
+            self._separate(out)
+            out.append('"' + escape(rest.strip()))
+            return
         elif self._state == _VALUE and self._stack and self._stack[-1] == "}":
             # A key without its value: there is no honest end.
             return

@@ -141,7 +141,8 @@ class Elements:
 
     def _opens_call(self, tag: str) -> bool:
         """Whether the tag begins calls or another call, which no element does: the end of this one is missing."""
-        return self._open[-1].kind != _LEAF and (tag == "<tool_call>" or (tag[:2] != "</" and '"' in tag))
+        begins = tag == "<tool_call>" or (tag.startswith(f"<{self._close} ") and '"' in tag)
+        return begins and self._open[-1].kind != _LEAF
 
     def skip_odd(self, text: str, pos: int, out: list[str]) -> int:
         """Take the mark of an odd tag at `pos` as text."""

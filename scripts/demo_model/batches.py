@@ -14,6 +14,9 @@ from .model import Part, parts_of
 from .rows import Row, encode
 from .split import Source
 
+FILL = 512
+"""Packs are filled up to a multiple of this with tokens that nothing attends to; see `model.STEP`."""
+
 
 @dataclass
 class Batch:
@@ -30,7 +33,6 @@ class Batch:
 
 def collate(rows: list[Row]) -> Batch:
     """Pack rows; what the model says never begins a branch, so the place before each such token is in that branch."""
-    total = sum(len(row.ids) for row in rows)
     prefixes: list[list[int]] = []
     branches: list[tuple[int, list[int]]] = []
     at = 0
@@ -41,18 +43,20 @@ def collate(rows: list[Row]) -> Batch:
         prefixes.append(pieces[0])
         branches += [(number, piece) for piece in pieces[1:]]
         at += len(row.ids)
+    total = at
+    filling = -total % FILL
     flat = {
-        name: torch.tensor([value for row in rows for value in getattr(row, name)])
+        name: torch.tensor([value for row in rows for value in getattr(row, name)] + [0] * filling)
         for name in ("ids", "positions", "turn")
     }
-    owner = torch.tensor([index for index, row in enumerate(rows) for _ in row.ids])
+    owner = torch.tensor([index for index, row in enumerate(rows) for _ in row.ids] + [-1] * filling)
     wanted = flat["turn"].nonzero().flatten() - 1
     return Batch(
         flat["ids"],
         flat["positions"],
         flat["turn"],
         owner,
-        parts_of(prefixes, branches, total),
+        parts_of(prefixes, branches, total + filling),
         wanted,
         [row.kinds for row in rows],
     )

@@ -62,7 +62,7 @@ def make_tools(r: Source, count: int, most: int = 9, plain: bool = False) -> lis
     """Different tools, of `most` parameters at most; on the held-out side unfamiliar ones only."""
     out: dict[str, Tool] = {}
     while len(out) < count:
-        tool = unfamiliar(r) if r.held or (not plain and r.maybe(0.5)) else familiar(r, plain)
+        tool = unfamiliar(r) if r.held or (not plain and r.maybe(0.6)) else familiar(r, plain)
         if len(tool.parameters) <= most:
             out.setdefault(tool.name, tool)
     tools = list(out.values())[:count]
@@ -236,7 +236,7 @@ def conversation(r: Source, tools: list[Tool], short: bool = False) -> list[Mess
         elif x < 0.24 or not tools:
             out += [{"role": "user", "content": unfit(r, tools)}, {"role": "assistant", "content": NONE}]
         else:
-            text, calls = several(r, tools) if x < 0.5 else single(r, tools)
+            text, calls = several(r, tools) if x < 0.56 else single(r, tools)
             out += [{"role": "user", "content": text}, call_message([(t.name, a) for t, a in calls])]
             if r.maybe(0.5):
                 if r.maybe(0.7):

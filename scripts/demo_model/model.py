@@ -36,6 +36,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+STEP = 32
+"""Lengths are filled up to a multiple of this: a kernel is made for each new shape, which takes longer than its use."""
+
+
 @dataclass
 class Part:
     """Sequences of like length that are attended to together.
@@ -54,7 +58,7 @@ def parts_of(prefixes: list[list[int]], branches: list[tuple[int, list[int]]], t
     """How a pack of `tokens` tokens is attended to: prefixes, then the branches (parent, places) by length."""
 
     def filled(rows: list[list[int]]) -> Tensor:
-        length = max(1, max(map(len, rows)))
+        length = -(-max(1, max(map(len, rows))) // STEP) * STEP
         return torch.tensor([row + [tokens] * (length - len(row)) for row in rows])
 
     def causal(places: Tensor) -> Tensor:
@@ -178,7 +182,7 @@ class Decoder(nn.Module):
         if torch.is_autocast_enabled("cpu"):
             turn = (turn[0].bfloat16(), turn[1].bfloat16())
         order = torch.cat([part.places.flatten() for part in parts])
-        back = torch.empty(len(ids) + 1, dtype=torch.long)
+        back = torch.zeros(len(ids) + 1, dtype=torch.long)
         back[order] = torch.arange(len(order))
         back = back[:-1]
         x = self.embed_tokens(ids)

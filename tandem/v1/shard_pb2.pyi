@@ -253,7 +253,7 @@ class Shard(_message.Message):
     completed_steps: _builtins.int
     """Steps finished."""
     pending_steps: _builtins.int
-    """Steps waiting or running."""
+    """Steps waiting or running on the node, of whichever shard."""
     mean_decode_batch: _builtins.float
     """Mean sequences per decode step since loading."""
     digest: _builtins.str

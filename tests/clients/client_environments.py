@@ -36,7 +36,7 @@ def npm_folder(package: str, version: str) -> Path:
         (folder / "package.json").write_text("{}")
         install_with(npm, "install", "--no-audit", "--no-fund", f"{package}@{version}", cwd=folder)
 
-    return made_once(f"npm-{package}-{version}", install)
+    return made_once(f"npm-{package.replace('/', '+')}-{version}", install)
 
 
 def python_with(name: str, *requirements: str, alone: str = "") -> Path:

@@ -106,6 +106,9 @@ def test_a_link_of_another_epoch_plan_or_pipeline_is_refused_and_nobody_notices(
             code, words = knock(demo, node, hello)
             assert code is STALE
             assert f"the plan of {good.pipeline_id} has another digest here" in words
+        code, words = knock(demo, node, changed(node_id="stranger"))
+        assert code is STALE
+        assert f"stranger is not the stage before this one in {good.pipeline_id}" in words
         code, words = knock(demo, node, changed(pipeline_id="another"))
         assert code is grpc.StatusCode.NOT_FOUND
         assert "holds no part of another" in words

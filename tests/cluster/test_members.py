@@ -146,6 +146,9 @@ def test_a_node_whose_mlx_thread_hangs_is_stuck_and_what_it_computes_fails(clust
     until(lambda: all(state_of(cluster, node, by) == STUCK for by in (0, 1)), 6)
     assert "none finished" in reason_of(cluster, node)
     assert status(cluster)[node.name]["state"] == "NODE_STATE_STUCK"
+    # What it holds it says nevertheless: that is when somebody asks.
+    (shard,) = cluster.shards(1)
+    assert shard.pending_steps >= 1
 
     node.process.send_signal(signal.SIGUSR2)
     until(lambda: state_of(cluster, node) == ALIVE, 5)

@@ -282,7 +282,27 @@ def test_gemma_braces(written: str, expected: dict[str, object]) -> None:
         assert (answer.content, answer.warnings) == ("", [])
 
 
+@pytest.mark.parametrize("key", ["`k ", "k ", '"k '])
+def test_a_key_in_which_the_text_ends_comes_out(key: str) -> None:
+    text = '<|tool_call>call:update{text:<|"|>1<|"|>,' + key
+    for pieces in ([text], list(text)):
+        ((name, arguments),) = read(GEMMA, pieces).calls
+        assert name == "update"
+        assert arguments.startswith('{"text": "1", "') and "k" in arguments
+
+
 # Elements
+
+
+def test_an_element_may_have_a_quote_in_its_name() -> None:
+    mark = "]<]minimax[>["
+    schema = json.dumps({"type": "object", "additionalProperties": {"type": "integer"}})
+    text = "<tool_call>\n@<invoke name='f'>@<a'b>1@</a'b>@</invoke>@<invoke name='f'>@<c>2@</c>@</invoke>"
+    text += "\n@</tool_call>"
+    text = mark + text.replace("@", mark).replace("'", '"')
+    answer = read(get_format("minimax_m3"), [text], tools=[ToolSpec("f", schema)])
+    assert [json.loads(arguments) for _, arguments in answer.calls] == [{'a"b': 1}, {"c": 2}]
+    assert not answer.warnings
 
 
 def test_nested_elements() -> None:

@@ -58,8 +58,8 @@ class Elements:
 
     def can_write(self, name: str) -> bool:
         """Whether an element can have the name."""
-        plain = name and name == name.strip() and len(name) < 256 and not set(name) & set("<>/")
-        return bool(plain) and name not in self._closing
+        plain = name and name == name.strip() and len(name) < 256 and not set(name) & set("<>/\n")
+        return bool(plain) and name not in self._closing and not name.startswith(f"{self._closing[0]} ")
 
     def writable(self, others: tuple[Others, ...]) -> tuple[Others, ...]:
         """Of what is not listed, what it can write: anything, or nothing."""
