@@ -5,10 +5,17 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 # Machines that run these tests are shared: how long one example takes says nothing.
 settings.register_profile("tandem", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
 settings.load_profile("tandem")
+if os.environ.get("CI"):
+    # Hypothesis also draws constants of whatever modules are loaded by then. With tests shared out to processes as they
+    # come that differs from run to run, and two runs of one tree would not say the same, in spite of all seeds.
+    assert callable(providers._get_local_constants)
+    vars(providers)["_get_local_constants"] = Constants
 
 NOTHING_SKIPPED = "NOTHING_SKIPPED"
 """Set where everything is there that a test could want: what is skipped then is a failure."""
