@@ -27,8 +27,9 @@ PROGRESS_SECONDS: Final = 0.1
 """Between two reports of a load."""
 UNLOADED: Final = "unloaded"
 """Code of the refusal to load what was unloaded here: ids of pipelines are never used again."""
-FIGURES_SECONDS: Final = 1.0
-"""How long a shard's figures are waited for: who asks may well ask because the MLX thread hangs."""
+FIGURES_SECONDS: Final = 3.0
+"""How long a shard's figures are waited for. They are told between two steps, and some steps take seconds; but who asks
+may well ask because the MLX thread hangs."""
 CLOSE_SECONDS: Final = 1.0
 """For freeing everything when the daemon stops."""
 _REMEMBERED: Final = 1024

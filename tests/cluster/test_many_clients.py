@@ -125,16 +125,27 @@ def steps_between(before: shard_pb2.Shard, after: shard_pb2.Shard) -> Steps:
     )
 
 
+@dataclass(frozen=True)
+class Left:
+    """A cluster, and how often clients go away from it."""
+
+    cluster: Cluster
+    batches: int
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("64", id="small-chunks"), pytest.param("", id="as-shipped", marks=pytest.mark.slow)],
+    params=[
+        pytest.param((("--prefill-chunk", "64"), 5), id="small-chunks"),
+        pytest.param(((), 2), id="as-shipped", marks=pytest.mark.slow),
+    ],
 )
-def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     """A cluster whose prefill goes in chunks of 64 tokens, so that fifty clients soon are in the middle of theirs; and
     one with the chunks that are shipped, which take seconds where there is no GPU."""
-    flags = ("--prefill-chunk", request.param) if request.param else ()
+    flags, batches = request.param
     with running(tmp_path_factory.mktemp("left"), 2, *flags, model="tandem-demo") as cluster:
-        yield cluster
+        yield Left(cluster, batches)
 
 
 LONG = [20 + index % 2000 for index in range(2000)]
@@ -152,8 +163,8 @@ class Batch(Protocol):
         step that the pipeline did meanwhile, in seconds."""
 
 
-async def test_100_disconnects_leave_nothing_behind(left: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    """Half of them in the middle of the prefill of 2,000 tokens."""
+async def test_100_disconnects_leave_nothing_behind(left: Left, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of them in the middle of the prefill of 2,000 tokens; 40 where each chunk takes seconds."""
 
     async def batch(number: int) -> float:
         clients = [Client(index) for index in range(20 * number, 20 * number + 20)]
@@ -162,26 +173,26 @@ async def test_100_disconnects_leave_nothing_behind(left: Cluster, capsys: pytes
         times = sorted(time for client in clients for time in client.times)
         return max(after - before for before, after in itertools.pairwise(times))
 
-    async with rpc.make_channel(left.nodes[0].address) as channel:
+    async with rpc.make_channel(left.cluster.nodes[0].address) as channel:
         stub = GenerationServiceStub(channel)
         await leave_nothing_behind(left, stub, batch, capsys)
 
 
 async def test_disconnects_of_http_clients_leave_nothing_behind(
-    left: Cluster, capsys: pytest.CaptureFixture[str]
+    left: Left, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same through the gateway, half of them right behind the headers."""
 
     async def batch(number: int) -> float:
         # A session of its own each time: closing it closes the connections, also those in the middle of an answer.
-        async with aiohttp.ClientSession(left.base) as session:
+        async with aiohttp.ClientSession(left.cluster.base) as session:
             await asyncio.gather(*(hang_up(session, index) for index in range(8 * number, 8 * number + 8)))
         return 0.0
 
-    async with rpc.make_channel(left.nodes[0].address) as channel:
+    async with rpc.make_channel(left.cluster.nodes[0].address) as channel:
         await leave_nothing_behind(left, GenerationServiceStub(channel), batch, capsys)
     async with (
-        aiohttp.ClientSession(left.base) as session,
+        aiohttp.ClientSession(left.cluster.base) as session,
         session.post(
             "/v1/completions", json={"model": "tandem-demo-qwen", "prompt": "Hi", "max_tokens": 3}
         ) as response,
@@ -190,17 +201,18 @@ async def test_disconnects_of_http_clients_leave_nothing_behind(
 
 
 async def leave_nothing_behind(
-    cluster: Cluster, stub: GenerationServiceStub, batch: Batch, capsys: pytest.CaptureFixture[str]
+    left: Left, stub: GenerationServiceStub, batch: Batch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Runs five batches of clients that go away; after each, every stage is free within one step and ``SLACK``."""
-    channels = [rpc.make_channel(node.address) for node in cluster.nodes]
+    """Runs batches of clients that go away; after each, every stage is free within one step and ``SLACK``."""
+    nodes = left.cluster.nodes
+    channels = [rpc.make_channel(node.address) for node in nodes]
     steps, waits, memory = [], [], []
     try:
-        for number in range(5):
+        for number in range(left.batches):
             alone = await longest_step(stub)
             steps.append(max(alone, await batch(number)))
             waits.append(await until_free(channels))
-            memory.append([node.memory() for node in cluster.nodes])
+            memory.append([node.memory() for node in nodes])
     finally:
         for channel in channels:
             await channel.close()
@@ -242,7 +254,7 @@ async def until_free(channels: Sequence[aio.Channel]) -> float:
     left = time.monotonic()
     while True:
         shards = [await figures(channel) for channel in channels]
-        if all(not shard.live_sequences and not shard.kv_bytes for shard in shards):
+        if not any(shard.live_sequences or shard.kv_bytes or shard.pending_steps for shard in shards):
             return time.monotonic() - left
         assert time.monotonic() < left + 10, shards
         await asyncio.sleep(0.005)
