@@ -178,9 +178,7 @@ async def test_100_disconnects_leave_nothing_behind(left: Left, capsys: pytest.C
         await leave_nothing_behind(left, stub, batch, capsys)
 
 
-async def test_disconnects_of_http_clients_leave_nothing_behind(
-    left: Left, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_disconnects_of_http_clients_leave_nothing_behind(left: Left, capsys: pytest.CaptureFixture[str]) -> None:
     """The same through the gateway, half of them right behind the headers."""
 
     async def batch(number: int) -> float:
