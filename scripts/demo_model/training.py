@@ -97,8 +97,8 @@ def train(plan: Plan) -> None:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 32))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 34))
     os.environ.setdefault("MALLOC_TOP_PAD_", str(1 << 28))
-    # a kernel is made for each shape, which takes longer than its use: keep all of them
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "30000")
+    # a kernel is made for each shape, which takes longer than its use: keep many (30,000 of them filled 13 GB)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "6000")
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_work, args=(rank, plan)) for rank in range(plan.workers)]
     for worker in workers:

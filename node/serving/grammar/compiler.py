@@ -17,9 +17,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from node.serving.grammar.calls import Grammar
+from node.serving.grammar.leaves import ALONE
 from node.serving.grammar.matcher import Matcher, Prototype
 from node.serving.grammar.tokens import GrammarTokens
 from tandem.errors import InvalidRequestError, OverloadedError
@@ -152,8 +153,7 @@ class GrammarCompiler:
         def validate(text: str) -> str:
             if time.monotonic() > deadline:
                 raise _LateError
-            error = LLMatcher.validate_grammar(text, self.tokens.engine, limits=_LIMITS)
-            return "" if error.startswith("WARNING") else error
+            return refusal(text, self.tokens.engine, _LIMITS)
 
         try:
             grammar = write(validate)
@@ -180,6 +180,20 @@ class GrammarCompiler:
         return InvalidRequestError(
             f"The schemas are too complex: no grammar could be made of them within {self._seconds:g} s.", param=param
         )
+
+
+def refusal(text: str, engine: LLTokenizer, limits: LLParserLimits | None = None) -> str:
+    """What is wrong with the text of a grammar, or "". One of a terminal alone is wrong, too, if nothing fits it."""
+    error: str = LLMatcher.validate_grammar(text, engine, limits=limits)
+    if error and not error.startswith("WARNING"):
+        return error
+    if not text.startswith(ALONE):
+        return ""
+    matcher = LLMatcher(engine, text, log_level=0, limits=limits)
+    if matcher.is_accepting():
+        return ""
+    matcher.compute_bitmask()
+    return "nothing fits" if matcher.is_stopped() else ""
 
 
 def _reason(matcher: LLMatcher) -> str:

@@ -115,6 +115,8 @@ class Elements:
                 rule = self._known[key] = self._lark.reserve()
                 body = self._inside(name, self._schema.definitions[node.name], path)
                 self._lark.define(rule, body or self._leaf.json(node, close))
+                if not body:
+                    self._known[key] = ""
             return self._known[key]
         if isinstance(node, Union) and any(isinstance(one, Reference) for one in node.options):
             return choice([self._inside(name, one, path) for one in node.options])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, regex
 from node.serving.grammar.nodes import Number, Text
 
 Leaf = TypeVar("Leaf", Text, Number)
+
+ALONE: Final = "start: ALONE\nALONE: "
+"""Begins a grammar that is nothing but a terminal, which is asked for to learn whether anything fits the terminal."""
 
 
 class Leaves:
@@ -47,8 +50,13 @@ class Leaves:
 
     def text_json(self, node: Text, also: tuple[str, ...] = ()) -> str:
         """A rule for a JSON string whose text matches the patterns of `also`, too."""
-        node = self.kept(node)
-        return self._lark.json(_text_schema(replace(node, patterns=(*node.patterns, *also))))
+        if not self._careful:
+            node = self.kept(node)
+            return self._lark.json(_text_schema(replace(node, patterns=(*node.patterns, *also))))
+        key = (node, node.where, also)
+        if key not in self._kept:
+            self._kept[key] = self._checked_text(node, also)
+        return self._lark.json(_text_schema(self._kept[key]))
 
     def number(self, node: Number) -> str:
         """A rule for a number in digits."""
@@ -66,10 +74,13 @@ class Leaves:
 
     def possible(self, node: Text) -> bool:
         """Whether there is such a string."""
+        if node.unless:
+            return not self._validate(f"{ALONE}{self.text(node)} & {without(node)}\n")
         return not _may_be_empty(node) or not self._validate(f"start: %json {json.dumps(_text_schema(node))}\n")
 
-    def _checked_text(self, node: Text) -> Text:
-        kept = Text(unless=node.unless, where=node.where)
+    def _checked_text(self, node: Text, also: tuple[str, ...] = ()) -> Text:
+        """What can be kept beside the patterns of `also`, which are."""
+        kept = Text(patterns=also, unless=node.unless, where=node.where)
         for pattern in node.patterns:
             kept = self._widened(kept, "pattern or format", patterns=(*kept.patterns, pattern))
         kept = self._widened(kept, "minLength", minimum=node.minimum)
@@ -91,6 +102,11 @@ class Leaves:
             self.warn(kept.where, f"{keyword} cannot be kept")
             return kept
         return more
+
+
+def without(node: Text) -> str:
+    """The expression for what matches none of the patterns that a string must not match, of which there are some."""
+    return " & ".join(f"~{regex(pattern)}" for pattern in node.unless)
 
 
 def _text_schema(node: Text) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def plain(schema: Mapping[str, Any]) -> Keywords:
             del found[f"exclusive{bound}"]
             if strict and bound.lower() in found:
                 found[f"exclusive{bound}"] = found.pop(bound.lower())
+    if "type" in found and found.pop("nullable", False) is True:
+        found["type"] = [*_list(found["type"]), "null"]
     for key, keys in (("pattern", "patterns"), ("format", "formats")):
         if key in found:
             found[keys] = [found.pop(key)]
@@ -53,6 +55,9 @@ def merge(one: Keywords, other: Keywords) -> Keywords | None:
         merged[key] = _merged(key, one[key], other[key])
         if merged[key] is None:
             return None
+    if ("nullable" in one) != ("nullable" in other) and "type" in merged:
+        # The side that has a type says by it whether null is among them.
+        del merged["nullable"]
     _merge_items(one, other, merged)
     _merge_properties(one, other, merged)
     return merged

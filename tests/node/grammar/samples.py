@@ -16,6 +16,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 import parsers.events as ev
 from node.serving.grammar.calls import Grammar, GrammarWriter
+from node.serving.grammar.compiler import refusal
 from parsers import FORMATS, Format, Parser, ToolSpec
 from parsers.format import Wire
 
@@ -72,7 +73,7 @@ class Vocabulary:
         return [one for part in parts for one in ([self.markers[part]] if part in self.markers else self(part))]
 
     def validate(self, text: str) -> str:
-        return LLMatcher.validate_grammar(text, self.engine) or ""
+        return refusal(text, self.engine)
 
     def writer(self, spec: Format, validate: Callable[[str], str] | None = None) -> GrammarWriter:
         return GrammarWriter(spec, self.markers, validate or self.validate)

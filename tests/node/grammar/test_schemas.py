@@ -101,6 +101,18 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ['{"x": "a"}'],
     ),
     (
+        "null that only one of two schemas allows",
+        a(x={"allOf": [{"type": "integer", "nullable": True}, {"type": "integer"}]}),
+        ['{"x": 1}'],
+        ['{"x": null}'],
+    ),
+    (
+        "null that two schemas allow, each in its way",
+        a(x={"allOf": [{"type": "integer", "nullable": True}, {"type": ["integer", "null"]}]}),
+        ['{"x": 1}', '{"x": null}'],
+        ['{"x": "a"}'],
+    ),
+    (
         "enum and type together",
         a(x={"type": "string", "enum": ["a", 1, None, "b"]}),
         ['{"x": "a"}', '{"x": "b"}'],
@@ -447,6 +459,19 @@ def test_a_number_that_ends_with_its_last_digit_is_followed_by_a_marker(key: str
         assert not answer.warnings
         found.add(json.loads(answer.calls[0][1])["n"])
     assert found <= {2, 4, 6, 8} and len(found) > 1
+
+
+def test_what_an_element_would_be_read_as_another_type_is_not_written() -> None:
+    """Text of a type that the schema does not tell is read as a string, which this schema excludes."""
+    grammar = grammar_of(a(x={"not": {"type": "string"}}), "minimax_m3")
+    assert grammar.warnings == ("tool 'f': x: the format cannot write the parameter, so that it is never there",)
+
+
+def test_a_long_string_that_the_lexer_cannot_keep_apart_from_a_tag_may_be_shorter() -> None:
+    """It would refuse the whole grammar, and the request with it."""
+    grammar = grammar_of(a(o=a(s={"type": "string", "minLength": 45})), "deepseek_v32")
+    assert grammar.warnings == ("tool 'f': o.s: minLength cannot be kept",)
+    vocabulary_for("deepseek_v32").matcher(grammar)
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[1]", "null", "1", '"x"', "[" * 5000, '{"a":' * 5000])
