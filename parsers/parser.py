@@ -235,6 +235,8 @@ class Parser:
         shelf, self._shelf = self._shelf or [], None
         self._prose.only_calls = False
         if not keep:
+            # A call that has begun among the kept back ones' arguments leaves them open.
+            self._region = None
             self._tail, self._tokens = "", []
             self._prose.resume(thinking=False, after_call=False)
             self._again(shelf)

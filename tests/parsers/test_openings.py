@@ -8,7 +8,7 @@ from parsers import FORMATS, Parser, get_format
 from parsers.events import Content
 from parsers.writing import write_calls
 from tests.parsers.drawing import formats, literals_of, places
-from tests.parsers.reading import TOOLS, cut
+from tests.parsers.reading import TOOLS, cut, read
 
 CALLS = [("ping", "{}"), ("update", '{"text": "a \\"b\\" <c>", "count": 3, "tags": ["x", "y"]}')]
 
@@ -46,6 +46,13 @@ def test_a_call_is_seen_from_its_opening_on(key: str) -> None:
     assert "started" in stages
     begin = stages.index("started")
     assert set(stages[:begin]) <= {"", "open"} and "open" in stages[:begin]
+
+
+def test_a_marker_among_the_arguments_of_a_call_that_may_yet_be_text() -> None:
+    """The undeclared call without a marker waits for the end; what began inside it ends with it."""
+    text = '{"name": "unknown", "arguments": {"q": [1, '
+    answer = read(get_format("xlam"), [text, ("[TOOL_CALLS]", True), '"name": 2]}}'])
+    assert (answer.content, answer.calls) == (text + '[TOOL_CALLS]"name": 2]}}', [])
 
 
 def test_what_is_settled() -> None:
