@@ -56,11 +56,12 @@ class Source:
     def __init__(self, spec: Format) -> None:
         self.spec = spec
         edges = [edge.literal for state in spec.states.values() for edge in getattr(state, "edges", ())]
-        self.literals = [one for one in (*spec.markers, *spec.ends, *spec.dropped, *edges) if one]
+        markers = sorted(spec.markers)  # a set: one seed shall draw the same in each process
+        self.literals = [one for one in (*markers, *spec.ends, *spec.dropped, *edges) if one]
         self.written = [write_calls(spec, [call]) for call in (*CALLS, OTHER)]
         self.written.append(write_calls(spec, [*CALLS, OTHER]))
         self.bits = [*self.literals, *ODDS]
-        self.markers = sorted({one for one in spec.markers if not re.search(r"\s", one)}, key=len, reverse=True)
+        self.markers = sorted((one for one in markers if not re.search(r"\s", one)), key=len, reverse=True)
         # Whether a call opens with a marker that a vocabulary may have a token for.
         self.tokenized = self.written[3].strip().startswith(tuple(self.markers))
         # Only an answer that is nothing but calls has any.
