@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from .batches import group
 from .dialogues import document
-from .model import Model
+from .model import Model, mixed_precision
 from .rows import Row, encode
 from .split import Source
 
@@ -28,11 +28,11 @@ def held_rows(
 
 
 @torch.no_grad()
-def score(model: Model, rows: list[Row], tokens: int = 8192, bf16: bool = True) -> dict[str, tuple[int, int]]:
+def score(model: Model, rows: list[Row], tokens: int = 8192) -> dict[str, tuple[int, int]]:
     """Right turns and all turns by kind; `calls none` counts turns without a call that begin without one."""
     count: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for batch in group(Source(0), list(rows), tokens):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with mixed_precision():
             hidden = model.model(batch.ids, batch.positions, batch.parts, batch.wanted)
         said = batch.wanted + 1
         right = model.lm_head(hidden.float()).argmax(-1) == batch.ids[said]

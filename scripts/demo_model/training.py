@@ -23,7 +23,7 @@ from torch import Tensor, multiprocessing
 from .batches import Batch, stream
 from .copying import copy_batch
 from .growing import grow
-from .model import Model, build, load_weights
+from .model import Model, build, load_weights, mixed_precision
 from .optimiser import optimisers
 from .score import held_rows, score, shown
 
@@ -63,7 +63,7 @@ def load_model(path: Path) -> Model:
 
 def _loss(model: Model, batch: Batch) -> tuple[Tensor, float]:
     """Mean cross-entropy of what the model has to say, and the share of those tokens that it would say."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with mixed_precision():
         hidden = model.model(batch.ids, batch.positions, batch.parts, batch.wanted)
         logits = model.lm_head(hidden)
     target = batch.ids[batch.wanted + 1]
