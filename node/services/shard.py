@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -48,7 +49,7 @@ class ShardServicer(ShardServiceServicer):
 
     async def ListShards(self, request: pb.ListShardsRequest, context: Context) -> pb.ListShardsResponse:  # noqa: N802
         """Every shard with live figures."""
-        return pb.ListShardsResponse(shards=[await self._shard(held) for held in self._shards.held()])
+        return pb.ListShardsResponse(shards=await asyncio.gather(*map(self._shard, self._shards.held())))
 
     async def _shard(self, held: HeldShard) -> pb.Shard:
         figures = await self._shards.statistics(held)
