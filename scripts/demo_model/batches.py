@@ -20,7 +20,10 @@ FILL = 512
 
 @dataclass
 class Batch:
-    """Packed tokens: `ids`, `positions`, `turn`, `row` are `[tokens]`; `wanted` are the places before what is said."""
+    """Packed tokens: `ids`, `positions`, `turn`, `row` are `[tokens]`; `wanted` are the places before what is said.
+
+    The tokens that fill the pack up are of row -1.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -43,8 +46,7 @@ def collate(rows: list[Row]) -> Batch:
         prefixes.append(pieces[0])
         branches += [(number, piece) for piece in pieces[1:]]
         at += len(row.ids)
-    total = at
-    filling = -total % FILL
+    filling = -at % FILL
     flat = {
         name: torch.tensor([value for row in rows for value in getattr(row, name)] + [0] * filling)
         for name in ("ids", "positions", "turn")
@@ -56,7 +58,7 @@ def collate(rows: list[Row]) -> Batch:
         flat["positions"],
         flat["turn"],
         owner,
-        parts_of(prefixes, branches, total + filling),
+        parts_of(prefixes, branches, at + filling),
         wanted,
         [row.kinds for row in rows],
     )

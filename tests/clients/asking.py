@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from running_cluster import Cluster
+from running_cluster import Cluster, is_busy
 
 QWEN, LLAMA = "tandem-demo-qwen", "tandem-demo-llama"
 PARIS: Any = {"role": "user", "content": "What is the weather in Paris?"}
@@ -31,7 +31,7 @@ def wait_until_free(cluster: Cluster, seconds: float = 10) -> None:
     while True:
         shards = [shard for node in range(len(cluster.nodes)) for shard in cluster.shards(node)]
         assert shards
-        if not any(shard.live_sequences or shard.kv_bytes or shard.pending_steps for shard in shards):
+        if not any(map(is_busy, shards)):
             return
         assert time.monotonic() < deadline, shards
         time.sleep(0.02)

@@ -231,6 +231,11 @@ class Cluster:
         return [*([self.gateway] if self.gateway else []), *self.nodes]
 
 
+def is_busy(shard: shard_pb2.Shard) -> bool:
+    """Whether a stage holds anything of a request, or has anything to do for one."""
+    return bool(shard.live_sequences or shard.kv_bytes or shard.pending_steps)
+
+
 def until(condition: Callable[[], object], seconds: float) -> float:
     """Waits until a condition holds; the seconds that it took. What it raises counts as no until the time is over."""
     begin = time.monotonic()

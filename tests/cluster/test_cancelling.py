@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from running_cluster import Cluster, until
+from running_cluster import Cluster, is_busy, until
 
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1.generation_pb2_grpc import GenerationServiceStub
@@ -25,7 +25,7 @@ def is_free(cluster: Cluster) -> bool:
     """no node holds anything of a request"""
     shards = [shard for node in range(2) for shard in cluster.shards(node)]
     assert len(shards) == 2
-    return not any(shard.live_sequences or shard.kv_bytes or shard.pending_steps for shard in shards)
+    return not any(map(is_busy, shards))
 
 
 def cancelled_when(

@@ -13,7 +13,7 @@ from typing import Protocol
 import aiohttp
 import pytest
 from grpc import aio
-from running_cluster import Cluster, running
+from running_cluster import Cluster, is_busy, running
 
 from tandem import rpc
 from tandem.v1 import generation_pb2 as pb
@@ -252,7 +252,7 @@ async def until_free(channels: Sequence[aio.Channel]) -> float:
     left = time.monotonic()
     while True:
         shards = [await figures(channel) for channel in channels]
-        if not any(shard.live_sequences or shard.kv_bytes or shard.pending_steps for shard in shards):
+        if not any(map(is_busy, shards)):
             return time.monotonic() - left
         assert time.monotonic() < left + 10, shards
         await asyncio.sleep(0.005)

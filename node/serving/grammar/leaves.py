@@ -50,13 +50,10 @@ class Leaves:
 
     def text_json(self, node: Text, also: tuple[str, ...] = ()) -> str:
         """A rule for a JSON string whose text matches the patterns of `also`, too."""
-        if not self._careful:
-            node = self.kept(node)
-            return self._lark.json(_text_schema(replace(node, patterns=(*node.patterns, *also))))
-        key = (node, node.where, also)
-        if key not in self._kept:
-            self._kept[key] = self._checked_text(node, also)
-        return self._lark.json(_text_schema(self._kept[key]))
+        if self._careful:
+            return self._lark.json(_text_schema(self._kept_beside(node, also)))
+        node = self.kept(node)
+        return self._lark.json(_text_schema(replace(node, patterns=(*node.patterns, *also))))
 
     def number(self, node: Number) -> str:
         """A rule for a number in digits."""
@@ -66,20 +63,23 @@ class Leaves:
         """The string or the number as far as the lexer can check it."""
         if not self._careful and not _may_be_empty(node):
             return node
-        key = (node, node.where)
+        return self._kept_beside(node, ())
+
+    def _kept_beside(self, node: Leaf, also: tuple[str, ...]) -> Leaf:
+        """What the lexer can check of it beside the patterns of `also`, which the string then has, too."""
+        key = (node, node.where, also)
         if key not in self._kept:
-            self._kept[key] = self._checked_text(node) if isinstance(node, Text) else self._checked_number(node)
+            self._kept[key] = self._checked_text(node, also) if isinstance(node, Text) else self._checked_number(node)
         found: Leaf = self._kept[key]
         return found
 
     def possible(self, node: Text) -> bool:
         """Whether there is such a string."""
         if node.unless:
-            return not self._validate(f"{ALONE}{self.text(node)} & {without(node)}\n")
+            return not self._validate(f"{ALONE}{' & '.join([self.text(node), *excluded(node)])}\n")
         return not _may_be_empty(node) or not self._validate(f"start: %json {json.dumps(_text_schema(node))}\n")
 
-    def _checked_text(self, node: Text, also: tuple[str, ...] = ()) -> Text:
-        """What can be kept beside the patterns of `also`, which are."""
+    def _checked_text(self, node: Text, also: tuple[str, ...]) -> Text:
         kept = Text(patterns=also, unless=node.unless, where=node.where)
         for pattern in node.patterns:
             kept = self._widened(kept, "pattern or format", patterns=(*kept.patterns, pattern))
@@ -104,9 +104,9 @@ class Leaves:
         return more
 
 
-def without(node: Text) -> str:
-    """The expression for what matches none of the patterns that a string must not match, of which there are some."""
-    return " & ".join(f"~{regex(pattern)}" for pattern in node.unless)
+def excluded(node: Text) -> list[str]:
+    """Expressions for what matches none of the patterns that a string must not match."""
+    return [f"~{regex(pattern)}" for pattern in node.unless]
 
 
 def _text_schema(node: Text) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from node.serving.grammar import patterns
 from node.serving.grammar.lark import Lark, choice, join, literal, regex
-from node.serving.grammar.leaves import Leaves, without
+from node.serving.grammar.leaves import Leaves, excluded
 from node.serving.grammar.names import REQUIRED, UNWRITTEN
 from node.serving.grammar.nodes import (
     EVERYTHING,
@@ -121,11 +121,13 @@ class Values:
         return name + self._notation.colon if can_be_key(name, self._notation.mark) else None
 
     def _other_key(self, node: Object, names: Text) -> str:
-        """A terminal for the names of members that are not listed."""
+        """A terminal for the names of members that are not listed; empty where there are none."""
         mark, colon = self._notation.mark, self._notation.colon
         if mark:
             return bare_name(self._lark, self._leaves, node, names, "", colon)
         kept = self._leaves.kept(names)
+        if not self._leaves.possible(kept):
+            return ""
         parts = [patterns.sized(_QUOTED_NAME, kept.minimum, kept.maximum), *kept.patterns, *self._within]
         return name_terminal(self._lark, node, kept, parts, '"', f'"{colon}')
 
@@ -139,13 +141,9 @@ class Values:
                 self._leaves.warn(member.name, (REQUIRED if member.required else UNWRITTEN).format("the name"))
             else:
                 parts.append((join(self._lark.text(key), self.value(member.node)), member.required))
-        named = [(self._other_key(node, one.names), one.node) for one in node.others if self._possible(one.names)]
+        named = [(self._other_key(node, one.names), one.node) for one in node.others]
         others = choice(join(key, self.value(value)) for key, value in named if key)
         return sequence(self._lark, parts, self._notation.comma, others, node.minimum, node.maximum)
-
-    def _possible(self, names: Text) -> bool:
-        """Whether there is any such name. Where names are bare that is told, and said, when one is written."""
-        return bool(self._notation.mark) or self._leaves.possible(self._leaves.kept(names))
 
     def _items(self, node: Array) -> str:
         first = [self.value(one) for one in node.prefix]
@@ -182,7 +180,7 @@ def bare_name(lark: Lark, leaves: Leaves, node: Object, names: Text, before: str
 def name_terminal(lark: Lark, node: Object, names: Text, parts: list[str], before: str, behind: str) -> str:
     """A terminal for what matches all the parts and is neither a member's name nor excluded."""
     lexemes = list(map(regex, parts))
-    lexemes += [without(names)] if names.unless else []
+    lexemes += excluded(names)
     if node.members:
         lexemes.append("~" + regex(patterns.either(member.name for member in node.members)))
     return lark.terminal(join(literal(before), f"({' & '.join(lexemes)})", literal(behind)))
