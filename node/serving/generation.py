@@ -30,13 +30,16 @@ class Answer:
     """How the answer of a request is to be read.
 
     ``single_call``: a second call in one turn is dropped with a warning. ``checks``: what is wrong with a tool's
-    arguments, or "", for those that could not be held to what the request asks for.
+    arguments, or "", for those that could not be held to what the request asks for. ``own_ids``: an identifier that the
+    text carries is the call's, unless it is one of ``taken``, the conversation's earlier ones, or comes again.
     """
 
     stops: Sequence[str]
     stop_ids: frozenset[int]
     single_call: bool
     checks: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    own_ids: bool = False
+    taken: frozenset[str] = frozenset()
 
 
 class Generation:
@@ -195,9 +198,16 @@ class Generation:
         held = self._stop.flush()
         if held:
             self._emit(content=held)
-        call_id = event.call_id or call_id_for(self._id, event.index)
+        call_id = self._call_id(event)
         self._names[event.index] = (call_id, event.name)
         self._emit(tool_call_start=pb.ToolCallStart(index=event.index, tool_call_id=call_id, name=event.name))
+
+    def _call_id(self, event: ev.CallStart) -> str:
+        """Clients find a call by it among all of a conversation, where models begin to count anew in each turn."""
+        own, used = event.call_id, {call_id for call_id, _ in self._names.values()}
+        if own and self._answer.own_ids and own not in self._answer.taken | used:
+            return own
+        return call_id_for(self._id, event.index)
 
     def _call_end(self, event: ev.CallEnd) -> None:
         call_id, name = self._names[event.index]
@@ -253,7 +263,7 @@ class Generation:
 
 
 def call_id_for(generation_id: str, index: int) -> str:
-    """The id of a call whose text carries none: the same for the same generation and index, on whichever head."""
+    """The id of a call whose text carries none of use: the same for one generation and index, on whichever head."""
     return f"call_{generation_id.replace('-', '')[:24]}{index:02d}"
 
 

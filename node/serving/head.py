@@ -222,7 +222,7 @@ class PipelineHead:
             request.generation_id,
             self.model.vocabulary,
             _parser(request, served, prompt),
-            Answer(tuple(request.stop), stop_ids, _single_call(request), held.checks),
+            _answer(request, served, stop_ids, held),
             len(prompt.ids),
         )
         await self._take_over(request.generation_id)
@@ -281,6 +281,12 @@ class PipelineHead:
 
 _RESERVE: Final = 1024
 """Positions set aside for an answer whose length nobody asked for."""
+
+
+def _answer(request: pb.GenerateRequest, served: ServedModel, stop_ids: frozenset[int], held: Held) -> Answer:
+    taken = frozenset(call.tool_call_id for message in request.conversation.messages for call in message.tool_calls)
+    own_ids = bool(served.format.call_id)
+    return Answer(tuple(request.stop), stop_ids, _single_call(request), held.checks, own_ids, taken)
 
 
 def _single_call(request: pb.GenerateRequest) -> bool:

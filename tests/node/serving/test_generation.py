@@ -216,6 +216,24 @@ def test_call_ids_are_long_and_their_own() -> None:
     assert len(ids) == 6 and all(len(each) >= 17 for each in ids)
 
 
+@pytest.mark.parametrize(
+    ("own_ids", "taken", "kept"),
+    [(False, (), []), (True, (), [0]), (True, ("again",), []), (True, ("other",), [0])],
+)
+def test_an_identifier_that_the_text_carries_is_one_call_s_in_a_conversation(
+    own_ids: bool, taken: tuple[str, ...], kept: list[int]
+) -> None:
+    """Two calls are both written as `again`; clients run only one of two that are called the same."""
+    answer = Answer((), frozenset({END}), single_call=False, own_ids=own_ids, taken=frozenset(taken))
+    generation = Generation("0123456789abcdef", VOCABULARY, Parser(get_format("hermes"), TOOLS), answer, 5)
+    call = CALL.replace('{"name"', '{"id": "again", "name"')
+    for token in TOKENIZER.encode(f"{call}\n{call}", add_special_tokens=False):
+        generation.on_sample(Sample(1, token, None, False))
+    starts = [event.tool_call_start for event in generation._ready if event.HasField("tool_call_start")]
+    expected = ["again" if index in kept else call_id_for("0123456789abcdef", index) for index in range(2)]
+    assert [start.tool_call_id for start in starts] == expected
+
+
 def test_the_context_is_checked_with_both_figures() -> None:
     assert check_context(10, None, 100) == 90
     assert check_context(10, 90, 100) == 90
