@@ -87,11 +87,11 @@ def arrange(conversation: Sequence[Entry], spec: Format, quirks: Quirks, guard: 
     made = [replace(entry, calls=[replace(call) for call in entry.calls]) for entry in conversation]
     made = _place_systems(made, quirks)
     made = _order_results(made, spec.call_id or ("nine" if quirks.nine else ""))
-    if quirks.drops_calls:
-        for entry in made:
+    for entry in made:
+        hidden = (quirks.drops_words and entry.text) or (quirks.one_call and len(entry.calls) > 1)
+        if quirks.drops_calls or hidden:
             _write_calls(entry, spec, guard)
-    if quirks.drops_results or quirks.drops_calls:
-        made = _write_results(made, spec, quirks)
+    made = _write_results(made, spec, quirks)
     return _join_users(made) if quirks.alternates else made
 
 
@@ -218,12 +218,13 @@ def _write_calls(entry: Entry, spec: Format, guard: Guard) -> None:
 
 
 def _write_results(made: list[Entry], spec: Format, quirks: Quirks) -> list[Entry]:
-    """Where results do not show, the user tells them. Where only calls do not, the template still writes results."""
-    if not quirks.drops_results:
-        return made
+    """Where results do not show, the user tells them."""
     out: list[Entry] = []
+    called: set[str] = set()
     for entry in made:
-        if entry.role != "tool":
+        called |= {call.id for call in entry.calls}
+        shows = not quirks.drops_results and not (quirks.drops_strays and entry.call_id not in called)
+        if entry.role != "tool" or shows:
             out.append(entry)
             continue
         known = {"result": entry.text, "name": entry.name, "id": entry.call_id}
@@ -248,11 +249,11 @@ def _join_users(made: list[Entry]) -> list[Entry]:
 
 def _arguments(text: str, quirks: Quirks, guard: Guard) -> Any:
     value = _read(text, guard)
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False) if quirks.text_arguments else value
-    if quirks.text_arguments or not quirks.wraps_broken:
-        return guard(text)
-    return {"arguments": guard(text)}
+    if not isinstance(value, dict):
+        if not quirks.wraps_broken:
+            return guard(text)
+        value = {"arguments": guard(text)}
+    return json.dumps(value, ensure_ascii=False) if quirks.text_arguments else value
 
 
 def _object(text: str, guard: Guard) -> dict[str, Any]:

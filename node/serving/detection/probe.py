@@ -53,15 +53,21 @@ class Quirks:
     drops_system: bool = False
     """A system message does not show, or is refused."""
     system_first: bool = False
-    """A later system message does not show, or is refused."""
+    """A later system message does not show, is refused, or takes the place of the first."""
+    drops_words: bool = False
+    """Of words and calls in one message, one does not show."""
+    one_call: bool = False
+    """Of several calls in one message, one does not show."""
+    drops_strays: bool = False
+    """A result does not show, or is refused, where the template has written no call that it belongs to."""
     drops_thoughts: bool = False
     """The assistant's thoughts never show."""
     alternates: bool = False
     """Two messages of the user in a row are refused."""
     wraps_broken: bool = False
-    """Arguments that are no object are wrapped into one. No template is probed for it: it is tried when one fails."""
+    """Arguments that are no object do not show: they are wrapped into one."""
     simplified: bool = False
-    """Each parameter is told as being of one type. Not probed either."""
+    """Each parameter is told as being of one type. No template is probed for it: it is tried when one fails."""
     null_content: str = ""
     """What becomes of `content: null` beside calls: "", "printed" or "raises"; Tandem always passes a text."""
     result_in_turn: bool = False
@@ -78,7 +84,11 @@ class Quirks:
             "drops_calls": "drops or refuses the assistant's calls: they are written into the content",
             "drops_results": "drops or refuses results: they are written into a user's message",
             "drops_system": "drops or refuses system messages: they are written into the first user's message",
-            "system_first": "drops or refuses system messages but the first: they become a user's message",
+            "system_first": "drops or refuses system messages but one: later ones become a user's message",
+            "drops_words": "drops words or calls where both are in one message: its calls are written into the words",
+            "one_call": "drops calls where there are several: they are written into the content",
+            "drops_strays": "drops or refuses a result without its call: it is written into a user's message",
+            "wraps_broken": "does not show arguments that are no object: they are wrapped into one",
             "drops_thoughts": "never shows thoughts",
             "alternates": "refuses two user's messages in a row: they are joined",
             "result_in_turn": "writes results into the assistant's turn",
@@ -112,9 +122,15 @@ def user(text: str = "What will the weather be?") -> dict[str, Any]:
 
 def call(content: str | None = "", *, text_arguments: bool = False, call_id: str = CALL_ID) -> dict[str, Any]:
     """The assistant's message with the known call."""
-    arguments: Any = json.dumps(ARGUMENTS) if text_arguments else dict(ARGUMENTS)
-    one = {"id": call_id, "type": "function", "function": {"name": NAME, "arguments": arguments}}
-    return {"role": "assistant", "content": content, "tool_calls": [one]}
+    return _calling([(call_id, json.dumps(ARGUMENTS) if text_arguments else dict(ARGUMENTS))], content)
+
+
+def _calling(calls: Sequence[tuple[str, Any]], content: str | None = "") -> dict[str, Any]:
+    made = [
+        {"id": call_id, "type": "function", "function": {"name": NAME, "arguments": arguments}}
+        for call_id, arguments in calls
+    ]
+    return {"role": "assistant", "content": content, "tool_calls": made}
 
 
 def result(call_id: str = CALL_ID) -> dict[str, Any]:
@@ -164,17 +180,20 @@ def _ways_of_tools(render: Render) -> Quirks:
 
 def _ways_of_messages(render: Render, tools: Any, quirks: Quirks) -> Quirks:
     system = {"role": "system", "content": "SYSTEM88"}
+    first = "SYSTEM88" in (_try(render, [system, user()], tools)[0] or "")
     later = [
+        *([system] if first else []),
         user(),
         {"role": "assistant", "content": "Fine."},
         {"role": "system", "content": "LATER99"},
         user("Go on."),
     ]
+    both = _try(render, later, tools)[0] or ""
     thinking = {"role": "assistant", "content": "Fine.", "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
     return replace(
         quirks,
-        drops_system="SYSTEM88" not in (_try(render, [system, user()], tools)[0] or ""),
-        system_first="LATER99" not in (_try(render, later, tools)[0] or ""),
+        drops_system=not first,
+        system_first="LATER99" not in both or (first and "SYSTEM88" not in both),
         alternates=_try(render, [user(), user("Go on.")], tools)[0] is None,
         drops_thoughts=_THOUGHT not in (_try(render, [user(), thinking], tools, False)[0] or ""),
     )
@@ -182,6 +201,15 @@ def _ways_of_messages(render: Render, tools: Any, quirks: Quirks) -> Quirks:
 
 def _ways_of_calls(render: Render, tools: Any, quirks: Quirks, shown: str) -> Quirks:
     text = quirks.text_arguments
+
+    def shows(messages: Messages, *texts: str) -> bool:
+        """Whether it writes each text once more than it does without the messages."""
+        made, plain = _shown(render, [user(), *messages], tools) or "", _shown(render, [user()], tools) or ""
+        return all(made.count(text) > plain.count(text) for text in texts)
+
+    def arguments(city: str) -> Any:
+        return json.dumps({"city": city}) if text else {"city": city}
+
     null, _ = _try(render, [user(), call(None, text_arguments=text)], tools, False)
     odd = [user(), call(text_arguments=text, call_id="call_1"), result("call_1")]
     opened, _ = _try(render, [user(), call(text_arguments=text), result()], tools, True)
@@ -191,6 +219,12 @@ def _ways_of_calls(render: Render, tools: Any, quirks: Quirks, shown: str) -> Qu
         null_content="raises" if null is None else "printed" if null != shown else "",
         nine=_try(render, odd, tools)[0] is None and not quirks.drops_results,
         result_in_turn=opened is not None and opened == closed,
+        drops_words=not shows([_calling([(CALL_ID, arguments("Lyon"))], "WORDS55")], "WORDS55", "Lyon"),
+        one_call=not shows(
+            [_calling([(CALL_ID, arguments("Lyon")), ("call00001", arguments("Nice"))])], "Lyon", "Nice"
+        ),
+        drops_strays=not quirks.drops_results and not shows([{"role": "assistant", "content": "-"}, result()], RESULT),
+        wraps_broken=not shows([_calling([(CALL_ID, '{"city": BROKEN66')])], "BROKEN66"),
     )
 
 

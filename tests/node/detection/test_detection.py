@@ -136,6 +136,10 @@ def test_quirks_are_found() -> None:
     nine = HERMES.replace("<tool_call>", "{% if c.id | length != 9 %}{{ raise_exception('id') }}{% endif %}<tool_call>")
     assert probed(nine).quirks.nine and not probed(HERMES).quirks.nine
     assert probed("{{ tools | length }}" + HERMES).quirks.empty_tools
+    usual = probed(HERMES).quirks
+    assert not (usual.drops_words or usual.one_call or usual.drops_strays or usual.wraps_broken or usual.system_first)
+    assert probed(HERMES.replace("{{ m.content }}", "{{ m.content if not m.tool_calls }}")).quirks.drops_words
+    assert probed(HERMES.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]")).quirks.one_call
     described = (
         "{% for t in tools or [] %}{% for p in t.function.parameters.properties.values() %}{{ p.description | upper }}"
     )

@@ -85,7 +85,8 @@ class Model:
     async def _events(self, prompt: Prompt, ids: list[int]) -> list[pb.GenerationEvent]:
         single = frozenset(marker for marker in self.spec.markers if marker in TOKENIZER.added_tokens_encoder)
         parser = Parser(self.spec, [ToolSpec("get_weather", SCHEMA)], True, prompt.suffix, single_tokens=single)
-        generation = Generation("0123456789abcdef01234567", VOCABULARY, parser, Answer((), frozenset({END}), False), 5)
+        answer = Answer((), frozenset({END}), False, own_ids=bool(self.spec.call_id))
+        generation = Generation("0123456789abcdef01234567", VOCABULARY, parser, answer, 5)
         for token in ids:
             generation.on_sample(Sample(1, token, None, token == END))
         return [event async for ready in generation.events() for event in ready]

@@ -126,6 +126,34 @@ def test_where_the_template_drops_results_the_user_tells_them() -> None:
         assert text.endswith("[user]<tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response>")
 
 
+def test_where_words_and_calls_exclude_each_other_the_calls_are_written_behind_the_words() -> None:
+    either = OPEN.replace("{% for c in m.tool_calls or [] %}", "{% for c in (m.tool_calls or []) if not m.content %}")
+    other = OPEN.replace("{{ m.content }}", "{{ m.content if not m.tool_calls }}")
+    for template in (either, other):
+        asked = message("assistant", "Let me see.", ("c1", "f", '{"city":"Paris"}'))
+        text = rendered(template, USER, asked, message("tool", "42", tool_call_id="c1"), tool_format="hermes")
+        assert text.endswith(
+            '[assistant]Let me see.\n<tool_call>\n{"name": "f", "arguments": {"city": "Paris"}}\n</tool_call>[tool f]42'
+        )
+        alone = rendered(template, USER, message("assistant", "", ("c1", "f", '{"city":"Paris"}')))
+        assert alone.endswith('<tool_call>c1 {"name": "f", "arguments": {"city": "Paris"}}</tool_call>')
+
+
+def test_where_only_one_call_shows_several_are_written_as_the_model_would_have() -> None:
+    first = OPEN.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]")
+    asked = message("assistant", "", ("c1", "f", "{}"), ("c2", "g", "{}"))
+    text = rendered(first, USER, asked, tool_format="hermes")
+    assert '"name": "f", "arguments": {}}\n</tool_call>' in text and '"name": "g", "arguments": {}}' in text
+
+
+def test_a_result_that_shows_only_behind_its_call_is_told_by_the_user_elsewhere() -> None:
+    bound = NO_RESULTS + "{% for m in messages if m.role == 'tool' and messages | selectattr('tool_calls') | list %}"
+    template = (bound + "[tool]{{ m.content }}{% endfor %}").replace("{% endfor %}{% endfor %}", "{% endfor %}", 1)
+    stray = message("tool", "lost", tool_call_id="nobody")
+    text = rendered(template, USER, stray, tool_format="hermes")
+    assert text.endswith("[user]<tool_response>\nlost\n</tool_response>")
+
+
 def test_system_messages_are_merged_and_placed() -> None:
     late = [
         message("system", "A"),
@@ -140,6 +168,11 @@ def test_system_messages_are_merged_and_placed() -> None:
     assert rendered(NEITHER, *late) == "[user]A\n\nB\n\ngo[assistant]x[user]C[user]go"
     assert rendered(STRICT, *late) == "[user]A\n\nB\n\ngo[assistant]x[user]C\n\ngo"
     assert rendered(NEITHER, message("system", "A")) == "[user]A"
+    last = (
+        "{% for m in messages if m.role == 'system' %}{% if loop.last %}[system]{{ m.content }}{% endif %}{% endfor %}"
+    )
+    last += "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    assert rendered(last, *late) == "[system]A\n\nB[user]go[assistant]x[user]C[user]go"
 
 
 def test_two_questions_in_a_row_are_joined_only_where_they_must_be() -> None:

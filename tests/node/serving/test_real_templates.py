@@ -27,11 +27,12 @@ QUICK = {
 }
 
 
-def names() -> list[Any]:
+def names(*, with_tools: bool = False) -> list[Any]:
     if not TEMPLATES.is_dir():
         reason = "the templates of real models are not beside this checkout"
         return [pytest.param("", marks=pytest.mark.skip(reason=reason))]
-    found = sorted(path.name for path in TEMPLATES.glob("*.jinja"))
+    formats = json.loads((CASES / "template_formats.json").read_text("utf-8"))
+    found = sorted(path.name for path in TEMPLATES.glob("*.jinja") if formats[path.name] is not None or not with_tools)
     return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in found]
 
 
@@ -129,3 +130,57 @@ def test_tools_of_any_schema_are_told(own_tokenizer: Any, name: str) -> None:
             asked.tools[0].description = description
             asked.tools[0].parameters_json = "" if schema is None else json.dumps(schema)
             assert renderer.render(asked).ids
+
+
+def said(role: pb.Role.ValueType, text: str = "", *calls: tuple[str, str, str], **fields: str) -> pb.ChatMessage:
+    made = pb.ChatMessage(role=role, content=[pb.ContentPart(text=text)] if text else [], **fields)
+    made.tool_calls.extend(pb.ToolCall(tool_call_id=i, name=name, arguments_json=a) for i, name, a in calls)
+    return made
+
+
+TWO = (("call_a", "get_weather", '{"city": "PARISx"}'), ("call_b", "get_time", '{"city": "OSLOx"}'))
+ASKED = said(pb.ROLE_USER, "ASKEDx")
+RESULTS = [said(pb.ROLE_TOOL, f"RESULT{one}x", tool_call_id=f"call_{one}") for one in "ba"]
+NEXT = said(pb.ROLE_USER, "NEXTx")
+CONVERSATIONS: dict[str, list[pb.ChatMessage]] = {
+    "several calls beside words, their results in the other order": [
+        said(pb.ROLE_SYSTEM, "SYSTEMx"),
+        ASKED,
+        said(pb.ROLE_ASSISTANT, "WORDSx", *TWO),
+        *RESULTS,
+        said(pb.ROLE_DEVELOPER, "DEVELOPERx"),
+        NEXT,
+    ],
+    "results at the end": [ASKED, said(pb.ROLE_ASSISTANT, "WORDSx", *TWO), *RESULTS],
+    "broken arguments of a tool that is not listed": [
+        ASKED,
+        said(pb.ROLE_ASSISTANT, "", ("call_a", "GONEx", '{"city": "BROKENx')),
+        RESULTS[1],
+        NEXT,
+    ],
+    "arguments that are no object": [
+        ASKED,
+        said(pb.ROLE_ASSISTANT, "", ("call_a", "get_weather", '["LISTx"]')),
+        RESULTS[1],
+        NEXT,
+    ],
+    "a result without a call": [ASKED, said(pb.ROLE_TOOL, "STRAYx", tool_call_id="nobody"), NEXT],
+    "a call without a result": [ASKED, said(pb.ROLE_ASSISTANT, "", TWO[0]), NEXT],
+}
+
+
+@pytest.mark.parametrize("name", names(with_tools=True))
+def test_nothing_of_a_conversation_is_lost(own_tokenizer: Any, name: str) -> None:
+    """Every text is in the prompt, calls and results in the order of the calls."""
+    renderer = PromptRenderer(own_tokenizer, (TEMPLATES / name).read_text("utf-8"))
+    for what, messages in CONVERSATIONS.items():
+        asked = pb.GenerateRequest(created_at=1_700_000_000)
+        for tool in ("get_weather", "get_time"):
+            asked.tools.add(name=tool, parameters_json='{"type": "object", "properties": {"city": {"type": "string"}}}')
+        asked.conversation.messages.extend(messages)
+        text = str(own_tokenizer.decode(renderer.render(asked).ids))
+        words = {word for message in messages for word in re.findall("[A-Za-z]+x\\b", str(message))}
+        assert words and not {word for word in words if word not in text}, what
+        if "RESULTax" in text and "RESULTbx" in text:
+            places = [text.rindex(word) for word in ("PARISx", "OSLOx", "RESULTax", "RESULTbx")]
+            assert places == sorted(places), what
