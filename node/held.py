@@ -70,7 +70,7 @@ class LoadProgress:
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
-        self._phase = model_pb2.LOAD_PHASE_LOADING
+        self._phase = model_pb2.LOAD_PHASE_DOWNLOADING
         self._done = self._total = 0
         self.cancelled = False
 

@@ -122,6 +122,9 @@ def test_an_old_python_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
     script = """
 import asyncio, os, signal, sys
+
+# A shell starts what runs in its background with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tandem.cli import connect, main
 
 async def find(settings):
