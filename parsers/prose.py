@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from parsers.fences import Fences
 from parsers.format import Format, Thought
+from parsers.json_strings import JsonStrings
 from parsers.literals import Wait
 from parsers.modes import Marker, modes_of
 from parsers.output import Output
@@ -39,6 +40,8 @@ class Prose:
         # Whether an answer without a marker may be a call.
         self._bare = bool(spec.bare) and (calls or spec.messages)
         self._fences = Fences()
+        # None once a call has turned out to be text: it may have left a string open.
+        self._strings: JsonStrings | None = JsonStrings()
         self._mode = self._answer
         # Line feeds of markup still to be dropped.
         self._swallow = 0
@@ -97,6 +100,8 @@ class Prose:
     def spare(self, marker: str, after_call: bool) -> None:
         """What began with the marker is no call; `after_call`: but calls stood before it."""
         self._spares = marker.strip() in self._spec.openers
+        if marker:
+            self._strings = None
         if after_call:
             self._mode, self._after_call = self._answer, True
 
@@ -106,6 +111,8 @@ class Prose:
             return
         if self._mode is self._answer:
             self._fences.add(text)
+            if self._strings is not None:
+                self._strings.add(text)
             self._at_start = self._after_call = False
         else:
             self._thought_empty = False
@@ -224,13 +231,19 @@ class Prose:
         if marker.does == "end":
             return last and not self.limited
         if marker.does == "think":
-            return (marker.stray == "always" or self._fences.at_line_start()) and not self._fences.inside()
+            return (marker.stray == "always" or self._fences.at_line_start()) and not self._in_code()
         return thinking or self._opens(literal, False)
 
     def _opens(self, literal: str, alone: bool) -> bool:
         if alone:
             return True
-        return literal not in self._single_tokens and (self._spec.fenced or not self._fences.inside())
+        return literal not in self._single_tokens and not (self._in_string() if self._spec.fenced else self._in_code())
+
+    def _in_string(self) -> bool:
+        return self._strings is not None and self._strings.inside()
+
+    def _in_code(self) -> bool:
+        return self._fences.inside() or self._in_string()
 
     def _act(self, marker: Marker, literal: str, start: int, mark: int) -> int:
         if marker.does == "call":

@@ -36,6 +36,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+HAS_BFLOAT16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+"""Whether the processor multiplies it: emulated, it took thirteen times as long as float32."""
+
 STEP = 32
 """Lengths are filled up to a multiple of this: a kernel is made for each new shape, which takes longer than its use."""
 
@@ -202,8 +205,8 @@ class Model(nn.Module):
 
 
 def mixed_precision() -> torch.autocast:
-    """Matrices in bfloat16, where the processor has it: emulated it took thirteen times as long as float32."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Matrices in bfloat16, where the processor has it."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=HAS_BFLOAT16)
 
 
 def _orthonormal(rows: int, columns: int) -> Tensor:

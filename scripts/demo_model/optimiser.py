@@ -9,13 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .model import Model
+from .model import HAS_BFLOAT16, Model
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """The nearest (semi-)orthogonal matrix, roughly, by Newton and Schulz's iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if HAS_BFLOAT16 else matrix
     flipped = x.shape[0] > x.shape[1]
     x = x.T if flipped else x
     x = x / (x.norm() + 1e-7)
