@@ -7,7 +7,7 @@ _OPEN: Final = re.compile(r"[\[{]")
 _SPACE: Final = re.compile(r"\s*")
 _STRING_ENDS: Final = re.compile(r'["\\\n]')
 # What is neither white space, a separator, nor part of a number, of true, false or null.
-_STRUCTURE: Final = re.compile(r"[^\s:,.0-9+\-a-zE]")
+_STRUCTURE: Final = re.compile(r"[^\s:,.0-9+\-truefalsnE]")
 
 _TEXT, _OPENED, _STRING, _ESCAPE, _BETWEEN = range(5)
 

@@ -96,11 +96,13 @@ class Prose:
         self._thought_empty = True
         self._after_call = after_call
         self._at_start = self._at_start and not after_call
+        if after_call and self._strings is not None:
+            self._strings = JsonStrings()
 
     def spare(self, marker: str, after_call: bool) -> None:
         """What began with the marker is no call; `after_call`: but calls stood before it."""
         self._spares = marker.strip() in self._spec.openers
-        if marker:
+        if any(marker.strip() == opener.strip() for opener in self._spec.openers):
             self._strings = None
         if after_call:
             self._mode, self._after_call = self._answer, True
@@ -212,6 +214,8 @@ class Prose:
     def _acts(self, marker: Marker, literal: str, alone: bool, last: bool) -> bool:
         """Whether the literal is markup where it stands, and not text about markup."""
         thinking = self._mode is self._thinking
+        if self._in_string() and not (alone or thinking or marker.does == "end"):
+            return False
         if marker.does == "think" and thinking:
             # The opening marker at the head of a thought that only `initial` knows of.
             return self._thought_empty
@@ -231,19 +235,17 @@ class Prose:
         if marker.does == "end":
             return last and not self.limited
         if marker.does == "think":
-            return (marker.stray == "always" or self._fences.at_line_start()) and not self._in_code()
+            return (marker.stray == "always" or self._fences.at_line_start()) and not self._fences.inside()
         return thinking or self._opens(literal, False)
 
     def _opens(self, literal: str, alone: bool) -> bool:
         if alone:
             return True
-        return literal not in self._single_tokens and not (self._in_string() if self._spec.fenced else self._in_code())
+        return literal not in self._single_tokens and (self._spec.fenced or not self._fences.inside())
 
     def _in_string(self) -> bool:
+        """Whether the answer stands inside a string of JSON, in which a marker is only spoken of."""
         return self._strings is not None and self._strings.inside()
-
-    def _in_code(self) -> bool:
-        return self._fences.inside() or self._in_string()
 
     def _act(self, marker: Marker, literal: str, start: int, mark: int) -> int:
         if marker.does == "call":
