@@ -113,6 +113,8 @@ class Call:
             self.write([arguments])
         elif not schema.is_json(arguments):
             self.warn("the arguments are not valid JSON")
+        elif not arguments.lstrip().startswith("{"):
+            self.warn("the arguments are no object")
         self._finish(arguments)
 
     def cut(self) -> None:

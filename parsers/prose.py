@@ -95,7 +95,8 @@ class Prose:
         self._mode = self._thinking if thinking else self._answer
         self._thought_empty = True
         self._after_call = after_call
-        self._at_start = self._at_start and not after_call
+        # Behind a message's header there is no place for a call without a marker any more.
+        self._at_start = self._at_start and not (after_call or self._spec.messages)
         if after_call and self._strings is not None:
             self._strings = JsonStrings()
 
@@ -214,7 +215,7 @@ class Prose:
     def _acts(self, marker: Marker, literal: str, alone: bool, last: bool) -> bool:
         """Whether the literal is markup where it stands, and not text about markup."""
         thinking = self._mode is self._thinking
-        if self._in_string() and not (alone or thinking or marker.does == "end"):
+        if self._is_quoted() and not (alone or thinking or marker.does == "end"):
             return False
         if marker.does == "think" and thinking:
             # The opening marker at the head of a thought that only `initial` knows of.
@@ -239,13 +240,12 @@ class Prose:
         return thinking or self._opens(literal, False)
 
     def _opens(self, literal: str, alone: bool) -> bool:
-        if alone:
-            return True
-        return literal not in self._single_tokens and (self._spec.fenced or not self._fences.inside())
+        return alone or (literal not in self._single_tokens and not self._is_quoted())
 
-    def _in_string(self) -> bool:
-        """Whether the answer stands inside a string of JSON, in which a marker is only spoken of."""
-        return self._strings is not None and self._strings.inside()
+    def _is_quoted(self) -> bool:
+        """Whether the answer stands in code, or in a string of JSON, where a marker is only spoken of."""
+        in_string = self._strings is not None and self._strings.inside()
+        return in_string or (self._fences.inside() and not self._spec.fenced)
 
     def _act(self, marker: Marker, literal: str, start: int, mark: int) -> int:
         if marker.does == "call":

@@ -121,8 +121,10 @@ class Region:
             self._put_stray()
             self.call.write(out)
         if cut:
+            self._key = ""
             self.call.cut()
         else:
+            self._put_key()
             self.call.end()
         self.finished += 1
         self._reader = None
@@ -187,9 +189,6 @@ class Region:
     def _fail(self) -> None:
         if self.call.started:
             self.call.warn("the call breaks off")
-            # A key that was to have no value.
-            self._output.put(CONTENT, self._key)
-            self._key = ""
             self._leave()
         else:
             self.outcome = "failed"
@@ -250,8 +249,7 @@ class Region:
                 return pos
             self.call.warn("text inside the call")
             self._strewn = True
-            self._output.put(CONTENT, self._key)
-            self._key = ""
+            self._put_key()
             hits = (edges.first.search(text, at + 1), self._tables.out.first.search(text, at + 1))
             stop = min((hit.start() for hit in hits if hit is not None), default=len(text))
             self._output.put(CONTENT, text[pos:stop])
@@ -295,6 +293,7 @@ class Region:
             self._fail()
             return pos
         if over or not self.limited:
+            self._put_key()
             self._output.put(CONTENT, window[pos:])
         self._leave()
         return len(window)
@@ -310,6 +309,13 @@ class Region:
         if self.limited:
             return bool(self._edges.starts(rest)) or self._tables.out.starts(rest)
         return self.finished > 0 and len(rest) > 1 and bool(self._edges.starts(rest))
+
+    def _put_key(self) -> None:
+        """Give out a key that gets no value."""
+        if self._key:
+            self.call.warn("a key without a value")
+            self._output.put(CONTENT, self._key)
+            self._key = ""
 
     def _put_stray(self) -> bool:
         """Give out text that the reader has found between elements; says whether there was any."""

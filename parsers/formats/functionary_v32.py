@@ -11,7 +11,7 @@ FORMAT = Format(
     messages=True,
     states={
         "recipient": Expect((Edge("all\n", END), Edge("", "name")), space=False),
-        "name": Capture("name", (Edge("\n", "arguments"),), declared=True),
+        "name": Capture("name", (Edge("\n", "arguments"),), identifier=True),
         "arguments": JsonArguments(to="next"),
         "next": Expect((Edge(">>>", "recipient"),), otherwise="end"),
     },
