@@ -2,11 +2,14 @@
 
 from parsers.format import Header
 
+_MOST_PARTS = 6
+
 
 def is_header(state: Header, text: str, whole: bool) -> bool:
     """Whether the text is a message's header or, unless it is `whole`, may still become one.
 
-    A header has one line, one recipient at most and, between two separators, one other word, two behind the last.
+    A header has one line, a few parts, one recipient at most and, between two separators, one other word, two behind
+    the last.
     What does not fit is text, or has another message behind it.
     """
     if "\n" in text:
@@ -14,7 +17,10 @@ def is_header(state: Header, text: str, whole: bool) -> bool:
     first = state.separators[0]
     for separator in state.separators[1:]:
         text = text.replace(separator, first)
-    parts = [part.replace("to=", " to=").split() for part in text.split(first)]
+    pieces = text.split(first)
+    if len(pieces) > _MOST_PARTS:
+        return False
+    parts = [piece.replace("to=", " to=").split() for piece in pieces]
     if not whole:
         parts[-1] = parts[-1][:-1]
     recipients = [word for part in parts for word in part if word.startswith("to=")]
