@@ -1,12 +1,14 @@
 """Prove architectures fit to be cut, and write down which are: node/engine/admitted.json.
 
-    scripts/admit_architectures.py              # all that there is a configuration for: ten minutes
+    scripts/admit_architectures.py              # all that there is a configuration for: a quarter of an hour
     scripts/admit_architectures.py llama gemma3 # these only; the others' entries stay
 
 For a tiny random model of each, cut into 1, 2 and 3 stages with the epilogue on the first node, tensors through bytes
 and every parameter that a node does not own NaN, the logits of all rows must be bit-identical to the whole model's:
 for several prompt lengths, many decode steps, single sequences and batches. Then sequences of different lengths join
 and leave a batch, with mlx-lm's own cache operations on both sides.
+
+The file names the sources that were proven: whoever changes what cuts proves all again. Tests do so for some.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import hashlib
 import inspect
 import json
 import sys
@@ -243,10 +246,20 @@ def model_configurations() -> dict[str, dict[str, Any]]:
     return {name: config for file in (TINY_MODELS, MORE_MODELS) for name, config in _read(file).items()}
 
 
-def write(versions: dict[str, str], data: dict[str, dict[str, Any]]) -> None:
+def what_is_proven() -> dict[str, Any]:
+    """With which versions, how, and of which sources: the proof's own, and what cuts and carries over."""
+    files = [*sorted((ROOT / "node/engine/cutting").glob("*.py")), ROOT / "node/engine/tensors.py"]
+    files += [Path(__file__), TINY_MODELS, MORE_MODELS]
+    return {
+        "versions": {name: version(name) for name in ("mlx", "mlx-lm")},
+        "proof": {"stages": [*STAGES], "prompts": [*PROMPTS], "decode_steps": DECODE_STEPS, "batches": [*BATCHES]},
+        "sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
+    }
+
+
+def write(data: dict[str, dict[str, Any]]) -> None:
     """Write the data file: one line for each architecture."""
-    proof = {"stages": STAGES, "prompts": PROMPTS, "decode_steps": DECODE_STEPS, "batches": BATCHES}
-    parts = [f' "versions": {json.dumps(versions)}', f' "proof": {json.dumps(proof)}']
+    parts = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in what_is_proven().items()]
     for kind in ("admitted", "refused"):
         entries = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(data[kind].items())]
         parts.append(f' "{kind}": {{\n' + ",\n".join(entries) + "\n }")
@@ -265,9 +278,8 @@ def main() -> int:
     configurations = model_configurations()
     if unknown := set(chosen) - configurations.keys():
         parser.error(f"no configuration for {', '.join(sorted(unknown))}")
-    versions = {name: version(name) for name in ("mlx", "mlx-lm")}
     data = json.loads(ADMITTED_FILE.read_text("utf-8")) if ADMITTED_FILE.exists() else {}
-    if not chosen or data.get("versions") != versions:
+    if not chosen or any(data.get(key) != value for key, value in what_is_proven().items()):
         data = {"admitted": {}, "refused": {}}
     for name in chosen or configurations:
         start = time.monotonic()
@@ -278,7 +290,7 @@ def main() -> int:
         print(f"{name} {kind}: {entry} ({time.monotonic() - start:.1f} s)", flush=True)
         gc.collect()
         mx.clear_cache()
-    write(versions, data)
+    write(data)
     return 0
 
 
