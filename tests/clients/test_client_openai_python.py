@@ -139,6 +139,16 @@ def test_no_tool_is_called_when_none_may_be(client: openai.OpenAI) -> None:
     assert choice.finish_reason in ("stop", "length")
 
 
+@pytest.mark.parametrize("chosen", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_tool_that_must_be_called_is(client: openai.OpenAI, chosen: Any) -> None:
+    """Though nothing asks for it; the reason to end is the same as if the model had chosen."""
+    asked: dict[str, Any] = {"model": QWEN, "messages": [HELLO], "tool_choice": chosen, **TOOLS}
+    plain = client.chat.completions.create(**asked).choices[0]
+    assert [made.function.name for made in plain.message.tool_calls] == ["get_weather"]
+    assert plain.finish_reason == "tool_calls"
+    assert streamed(client, **asked)[-1].choices[0].finish_reason == "tool_calls"
+
+
 def test_two_calls_in_one_turn(scripted: ScriptedCluster) -> None:
     words = "Looking at both."
     calls = [call("get_weather", city="Paris"), call("get_weather", city="Oslo")]
