@@ -9,8 +9,8 @@ PORT ?= 52525
 # More for pytest: make test PYTEST_FLAGS="-k parsers"
 PYTEST_FLAGS ?=
 # Tests that measure no times are shared out to two processes; the others run alone.
-TIMELESS := tests/node/cutting tests/node/detection tests/node/grammar tests/parsers \
-  tests/clients/test_client_formats.py
+TIMELESS := tests/demo_model tests/node/cutting tests/node/detection tests/node/grammar tests/parsers \
+  $(foreach name,formats frameworks judges opencode,tests/clients/test_client_$(name).py)
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -149,8 +149,8 @@ def masks(name: str, count: int, runs: int) -> int:
     return missed
 
 
-async def rates(pairs: int) -> int:
-    """Measure and print; returns how many figures are missed.
+async def rates(pairs: int, length: int) -> int:
+    """Measure and print, with answers of so many tokens; returns how many figures are missed.
 
     The schema asks for a long string, so that the grammar never ends the turn; nor does anything else.
     """
@@ -163,7 +163,7 @@ async def rates(pairs: int) -> int:
                 ratios, costs = [], []
                 for pair in range(pairs + 1):
                     order = [{}, bound] if pair % 2 else [bound, {}]
-                    got = [await rate(head, batch, fields) for fields in order]
+                    got = [await rate(head, batch, length, fields) for fields in order]
                     free, held = got if pair % 2 else got[::-1]
                     if not pair:
                         continue  # warms up
@@ -182,16 +182,16 @@ async def rates(pairs: int) -> int:
     return missed
 
 
-async def rate(head: RandomHead, batch: int, fields: dict[str, Any]) -> tuple[float, float]:
+async def rate(head: RandomHead, batch: int, length: int, fields: dict[str, Any]) -> tuple[float, float]:
     """Tokens per second, and CPU seconds per token."""
     begin, cpu = time.perf_counter(), time.process_time()
-    said = await asyncio.gather(*(one(head, fields) for _ in range(batch)))
+    said = await asyncio.gather(*(one(head, length, fields) for _ in range(batch)))
     tokens = sum(len(each.tokens) for each in said)
     return tokens / (time.perf_counter() - begin), (time.process_time() - cpu) / tokens
 
 
-async def one(head: RandomHead, fields: dict[str, Any]) -> Said:
-    return await head.say("hermes", max_tokens=200, ignore_eos=True, sampling={"temperature": 1.0}, **fields)
+async def one(head: RandomHead, length: int, fields: dict[str, Any]) -> Said:
+    return await head.say("hermes", max_tokens=length, ignore_eos=True, sampling={"temperature": 1.0}, **fields)
 
 
 def main() -> int:
@@ -202,12 +202,13 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=4000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--length", type=int, default=200, help="tokens of an answer")
     options = parser.parse_args()
     missed = 0
     if options.command != "rates":
         missed += masks(options.vocabulary, options.tokens, options.runs)
     if options.command != "masks":
-        missed += asyncio.run(rates(options.pairs))
+        missed += asyncio.run(rates(options.pairs, options.length))
     print(f"{missed} missed")
     return 1 if missed else 0
 

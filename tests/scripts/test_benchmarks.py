@@ -20,7 +20,7 @@ LEAST = {
     "bench_hop.py": ("--rounds", "1", "--only", "demo"),
     "bench_lanes.py": ("--rounds", "1"),
     "bench_link.py": ("--pairs", "1"),
-    "bench_parsers.py": ("--tokens", "500", "--formats", "hermes,qwen3_coder"),
+    "bench_parsers.py": ("--tokens", "500", "--most", "5000", "--formats", "hermes,qwen3_coder"),
     "bench_single.py": ("--pairs", "1", "--only", "2 ms"),
 }
 
@@ -53,7 +53,9 @@ def test_it_runs_and_gives_figures(script: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [("masks", "--tokens", "200"), ("rates", "--pairs", "1")], ids=["masks", "rates"])
+@pytest.mark.parametrize(
+    "command", [("masks", "--tokens", "200"), ("rates", "--pairs", "1", "--length", "25")], ids=["masks", "rates"]
+)
 def test_grammars_are_measured(command: tuple[str, ...]) -> None:
     run = [sys.executable, str(ROOT / "scripts" / "bench_grammar.py"), *command]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
