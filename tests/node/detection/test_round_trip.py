@@ -182,7 +182,7 @@ def test_without_memory_the_template_decides() -> None:
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the templates of real models are not beside this checkout")
-@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("thinks", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_real_templates(thinks: bool) -> None:
     known = json.loads((CASES / "template_formats.json").read_text(encoding="utf-8"))
     missed = {}

@@ -30,7 +30,9 @@ INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "require
 LONG = {"type": "object", "properties": {"text": {"type": "string", "minLength": 5000}}, "required": ["text"]}
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=lambda stages: f"{stages} stages")
+@pytest.fixture(
+    scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 3], ids=lambda stages: f"{stages} stages"
+)
 def stages(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number
@@ -208,7 +210,7 @@ async def until_idle(head: PipelineHead) -> None:
     assert statistics is not None and statistics.waiting == statistics.decoding == 0
 
 
-@pytest.mark.parametrize("name", ["qwen", "tekken"])
+@pytest.mark.parametrize("name", [pytest.param("qwen", marks=pytest.mark.slow), "tekken"])
 async def test_a_vocabulary_of_real_size(name: str) -> None:
     keys = ["hermes", "qwen3_coder"] if name == "qwen" else ["mistral", "hermes"]
     async with random_head(tokenizer_folder(name), keys, template=True) as head:
