@@ -92,7 +92,7 @@ class Models:
     async def plan(self, request: model_pb2.PlanModelRequest) -> model_pb2.Plan:
         """Where a model would go, and why. Raises as ``Placer.place``."""
         wish = Wish(request.context_tokens, tuple(request.node_ids), request.stage_count)
-        return (await self._placer.place(request.model.model_id, wish)).plan
+        return (await self._placer.place(request.model, wish)).plan
 
     # -- loading
 
@@ -117,7 +117,7 @@ class Models:
                 planned = await self._placer.adopt(request.plan, request.context_tokens)
             else:
                 wish = Wish(request.context_tokens, tuple(request.node_ids), request.stage_count)
-                planned = await self._placer.place(model_id, wish)
+                planned = await self._placer.place(request.model, wish)
             yield model_pb2.LoadModelResponse(plan=planned.plan)
             pipeline = self._new_pipeline(request, planned.model, planned.plan)
             done = False

@@ -64,15 +64,15 @@ class Placer:
         self._store = store
         self._dtype = dtype
 
-    async def place(self, model_id: str, wish: Wish) -> Planned:
+    async def place(self, asked: types_pb2.ModelRef, wish: Wish) -> Planned:
         """The plan that decodes fastest among those that fit.
 
         Raises:
-            NotFoundError: no such model, or no such node.
+            NotFoundError: no such model, not in that revision, or no such node.
             OverloadedError: memory is short; says how much.
             UnsupportedModelError: the architecture cannot be cut as asked.
         """
-        model = await self._store.find(model_id)
+        model = await self._store.find(asked.model_id, asked.revision)
         headers = await self._store.headers(model)
         cast_to = await asyncio.to_thread(preferred_cast, model.folder, self._dtype)
         facts = await self._worker.run(partial(inspect_model, model.folder, headers, cast_to))

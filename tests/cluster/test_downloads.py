@@ -175,3 +175,13 @@ def test_what_the_hub_does_not_have_is_answered_with_near_names(cluster: Cluster
     status, words = refusal(cluster, "owner/tiny-lama")
     assert status is grpc.StatusCode.NOT_FOUND
     assert "owner/tiny-llama" in words
+
+
+def test_the_commit_that_is_asked_for_is_planned_and_no_other(cluster: Cluster, hub: Hub, models: Path) -> None:
+    hub.add("maker/commits", models / "sharded")
+    commit = hub.repos["maker/commits"].commit
+    planned = cluster.tandem("plan", "maker/commits", "--revision", commit)
+    assert planned.returncode == 0 and commit[:12] in planned.stdout, planned.stderr
+    for command in ("plan", "load"):
+        refused = cluster.tandem(command, "maker/commits", "--revision", "f" * 40)
+        assert refused.returncode == 1 and "has no such revision" in refused.stderr, refused.stderr
