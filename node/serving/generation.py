@@ -7,6 +7,7 @@ the only state, so that another head could rebuild it by feeding the ids again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from node.serving.stops import StopMatcher
 from parsers import Parser
 from tandem.errors import ContextOverflowError, InvalidRequestError, OverloadedError, TandemError
 from tandem.v1 import generation_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 _REASONS = {
     "stop": pb.FINISH_REASON_STOP,
@@ -194,6 +197,7 @@ class Generation:
 
     def _call_start(self, event: ev.CallStart) -> None:
         if self._answer.single_call and event.index > 0:
+            log.warning("generation %s: only one call is wanted, the one to %s is dropped", self._id, event.name)
             return
         held = self._stop.flush()
         if held:

@@ -149,10 +149,11 @@ async def test_reasoning_is_told_apart_and_counted() -> None:
     assert 0 < found[-1].finished.reasoning_tokens < found[-1].finished.completion_tokens
 
 
-async def test_only_one_call_where_one_was_asked_for() -> None:
+async def test_only_one_call_where_one_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     found = await events(f"{CALL}\n{CALL}", single_call=True)
     assert sum(event.HasField("tool_call_start") for event in found) == 1
     assert sum(event.HasField("tool_call_end") for event in found) == 1
+    assert "the one to get_weather is dropped" in caplog.text
     assert sum(event.HasField("tool_call_start") for event in await events(f"{CALL}\n{CALL}")) == 2
 
 
