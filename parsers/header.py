@@ -2,6 +2,7 @@
 
 from parsers.format import Header
 
+# Real headers have up to four. Without a bound a row of separators would be read again with each.
 _MOST_PARTS = 6
 
 
@@ -9,8 +10,7 @@ def is_header(state: Header, text: str, whole: bool) -> bool:
     """Whether the text is a message's header or, unless it is `whole`, may still become one.
 
     A header has one line, a few parts, one recipient at most and, between two separators, one other word, two behind
-    the last.
-    What does not fit is text, or has another message behind it.
+    the last. What does not fit is text, or has another message behind it.
     """
     if "\n" in text:
         return False

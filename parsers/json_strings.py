@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 _OPEN: Final = re.compile(r"[\[{]")
-_SPACE: Final = re.compile(r"\s*")
+_NO_SPACE: Final = re.compile(r"\S")
 _STRING_ENDS: Final = re.compile(r'["\\\n]')
 # What is neither white space, a separator, nor part of a number, of true, false or null.
 _STRUCTURE: Final = re.compile(r"[^\s:,.0-9+\-truefalsnE]")
@@ -49,17 +49,16 @@ class JsonStrings:
 
     def _opened(self, text: str, pos: int) -> int:
         """Behind a bracket, up to what tells whether it is one of JSON."""
-        space = _SPACE.match(text, pos)
-        assert space is not None
-        pos = space.end()
-        char = text[pos : pos + 1]
-        if char == '"':
+        found = _NO_SPACE.search(text, pos)
+        if found is None:
+            return len(text)
+        if found[0] == '"':
             self._state = _STRING
-        elif char and char in "[{":
+        elif found[0] in "[{":
             self._depth += 1
-        elif char:
+        else:
             self._state = _TEXT
-        return pos + 1
+        return found.end()
 
     def _string(self, text: str, pos: int) -> int:
         found = _STRING_ENDS.search(text, pos)
@@ -77,8 +76,8 @@ class JsonStrings:
             self._state = _STRING
         elif found[0] in "[{":
             self._depth += 1
-        else:
+        elif found[0] in "]}" and self._depth > 1:
             self._depth -= 1
-            if found[0] not in "]}" or not self._depth:
-                self._state = _TEXT
+        else:
+            self._state = _TEXT
         return found.end()

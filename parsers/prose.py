@@ -102,8 +102,8 @@ class Prose:
 
     def spare(self, marker: str, after_call: bool) -> None:
         """What began with the marker is no call; `after_call`: but calls stood before it."""
-        self._spares = marker.strip() in self._spec.openers
-        if any(marker.strip() == opener.strip() for opener in self._spec.openers):
+        self._spares = any(marker.strip() == opener.strip() for opener in self._spec.openers)
+        if self._spares:
             self._strings = None
         if after_call:
             self._mode, self._after_call = self._answer, True
@@ -215,7 +215,7 @@ class Prose:
     def _acts(self, marker: Marker, literal: str, alone: bool, last: bool) -> bool:
         """Whether the literal is markup where it stands, and not text about markup."""
         thinking = self._mode is self._thinking
-        if self._is_quoted() and not (alone or thinking or marker.does == "end"):
+        if not (alone or thinking or marker.does == "end") and self._is_quoted():
             return False
         if marker.does == "think" and thinking:
             # The opening marker at the head of a thought that only `initial` knows of.
@@ -237,7 +237,7 @@ class Prose:
             return last and not self.limited
         if marker.does == "think":
             return (marker.stray == "always" or self._fences.at_line_start()) and not self._fences.inside()
-        return thinking or self._opens(literal, False)
+        return True
 
     def _opens(self, literal: str, alone: bool) -> bool:
         return alone or (literal not in self._single_tokens and not self._is_quoted())

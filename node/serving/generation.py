@@ -209,7 +209,7 @@ class Generation:
     def _call_id(self, event: ev.CallStart) -> str:
         """Clients find a call by it among all of a conversation, where models begin to count anew in each turn."""
         own, used = event.call_id, {call_id for call_id, _ in self._names.values()}
-        if own and self._answer.own_ids and own not in self._answer.taken | used:
+        if own and self._answer.own_ids and own not in self._answer.taken and own not in used:
             return own
         return call_id_for(self._id, event.index)
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import openai
 import pytest
+import requests
 from asking import wait_until_free
 from format_models import all_keys, ends_of, make_folder, speaker_of
+from running_cluster import until
 from scripted_nodes import ScriptedCluster, Thinking
 
 from node.engine.tokenizer import load_tokenizer
@@ -75,6 +77,8 @@ def serving(cluster: ScriptedCluster, key: str, *, marked: bool) -> Iterator[Pat
     detection = PromptRenderer(load_tokenizer(folder), speaker.template, speaker.tool_format).detection
     assert (detection.format.key, detection.how == "setting") == (key, bool(speaker.tool_format))
     cluster.load(str(folder))
+    # The gateway hears of it a moment later than whoever had it loaded.
+    until(lambda: requests.get(f"{cluster.base}/v1/models/{key}", timeout=10).ok, 10)
     try:
         yield folder / "tokenizer.json"
     finally:
@@ -100,9 +104,7 @@ def test_calls_results_and_answer(cluster: ScriptedCluster, key: str, marked: bo
     calls = CALLS[:1] if key in ONE_CALL else CALLS
     words = "" if spec.bare else WORDS
     said = words + write_calls(spec, [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in calls])
-    # On a busy machine the gateway hears a moment later than the loader that the model serves: a 503, which clients try
-    # again as they do by themselves.
-    client = openai.OpenAI(base_url=f"{cluster.base}/v1", api_key="none", timeout=60)
+    client = openai.OpenAI(base_url=f"{cluster.base}/v1", api_key="none", max_retries=0, timeout=60)
     messages: list[Any] = [{"role": "user", "content": TASK}]
     with serving(cluster, key, marked=marked) as tokenizer:
         cluster.say(

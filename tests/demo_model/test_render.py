@@ -34,7 +34,7 @@ def whole(doc, turns):
 @pytest.mark.parametrize("held", [False, True])
 def test_the_generator_writes_what_the_templates_render(held):
     compared = 0
-    for doc in documents(30, held):
+    for doc in documents(60, held):
         for turns in doc.branches:
             ours = render_prefix(doc.style, doc.schemas, doc.system) + "".join(
                 t for t, _ in render_turns(doc.style, len(doc.schemas), turns)
@@ -43,7 +43,7 @@ def test_the_generator_writes_what_the_templates_render(held):
                 messages=whole(doc, turns), tools=doc.schemas or None, add_generation_prompt=False
             )
             compared += 1
-    assert compared > 60
+    assert compared > 100
 
 
 def test_before_each_answer_stands_the_templates_generation_prompt():

@@ -201,11 +201,12 @@ def _ways_of_messages(render: Render, tools: Any, quirks: Quirks) -> Quirks:
 
 def _ways_of_calls(render: Render, tools: Any, quirks: Quirks, shown: str) -> Quirks:
     text = quirks.text_arguments
+    plain = _shown(render, [user()], tools) or ""
 
-    def shows(messages: Messages, *texts: str) -> bool:
-        """Whether it writes each text once more than it does without the messages."""
-        made, plain = _shown(render, [user(), *messages], tools) or "", _shown(render, [user()], tools) or ""
-        return all(made.count(text) > plain.count(text) for text in texts)
+    def shows(messages: Messages, *words: str) -> bool:
+        """Whether it writes each word once more than it does without the messages."""
+        made = _shown(render, [user(), *messages], tools) or ""
+        return all(made.count(word) > plain.count(word) for word in words)
 
     def arguments(city: str) -> Any:
         return json.dumps({"city": city}) if text else {"city": city}

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from chat_messages import message
 from hypothesis import given
 from hypothesis import strategies as st
 from running_paths import DEMO
@@ -17,13 +18,6 @@ from tandem.v1 import generation_pb2 as pb
 
 TOKENIZER = load_tokenizer(DEMO)
 CONTROL = set(TOKENIZER.added_tokens_decoder)
-ROLES = {
-    "system": pb.ROLE_SYSTEM,
-    "developer": pb.ROLE_DEVELOPER,
-    "user": pb.ROLE_USER,
-    "assistant": pb.ROLE_ASSISTANT,
-    "tool": pb.ROLE_TOOL,
-}
 CALL = (
     '<tool_call>{{ c.id }} {"name": "{{ c.function.name }}", '
     '"arguments": {{ c.function.arguments | tojson }}}</tool_call>'
@@ -45,12 +39,6 @@ FIRST = (
     + ("[{{ m.role }}]{{ m.content }}{% endfor %}")
 )
 NEITHER = FIRST.replace(" and not loop.first", "")
-
-
-def message(role: str, text: str = "", *calls: tuple[str, str, str], **fields: Any) -> pb.ChatMessage:
-    made = pb.ChatMessage(role=ROLES[role], content=[pb.ContentPart(text=text)] if text else [], **fields)
-    made.tool_calls.extend(pb.ToolCall(tool_call_id=i, name=name, arguments_json=a) for i, name, a in calls)
-    return made
 
 
 def rendered(template: str, *messages: pb.ChatMessage, tool_format: str = "", **fields: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_messages import message
 from running_paths import DEMO
 
 from node.engine.tokenizer import load_tokenizer
@@ -132,40 +133,34 @@ def test_tools_of_any_schema_are_told(own_tokenizer: Any, name: str) -> None:
             assert renderer.render(asked).ids
 
 
-def said(role: pb.Role.ValueType, text: str = "", *calls: tuple[str, str, str], **fields: str) -> pb.ChatMessage:
-    made = pb.ChatMessage(role=role, content=[pb.ContentPart(text=text)] if text else [], **fields)
-    made.tool_calls.extend(pb.ToolCall(tool_call_id=i, name=name, arguments_json=a) for i, name, a in calls)
-    return made
-
-
 TWO = (("call_a", "get_weather", '{"city": "PARISx"}'), ("call_b", "get_time", '{"city": "OSLOx"}'))
-ASKED = said(pb.ROLE_USER, "ASKEDx")
-RESULTS = [said(pb.ROLE_TOOL, f"RESULT{one}x", tool_call_id=f"call_{one}") for one in "ba"]
-NEXT = said(pb.ROLE_USER, "NEXTx")
+ASKED = message("user", "ASKEDx")
+RESULTS = [message("tool", f"RESULT{one}x", tool_call_id=f"call_{one}") for one in "ba"]
+NEXT = message("user", "NEXTx")
 CONVERSATIONS: dict[str, list[pb.ChatMessage]] = {
     "several calls beside words, their results in the other order": [
-        said(pb.ROLE_SYSTEM, "SYSTEMx"),
+        message("system", "SYSTEMx"),
         ASKED,
-        said(pb.ROLE_ASSISTANT, "WORDSx", *TWO),
+        message("assistant", "WORDSx", *TWO),
         *RESULTS,
-        said(pb.ROLE_DEVELOPER, "DEVELOPERx"),
+        message("developer", "DEVELOPERx"),
         NEXT,
     ],
-    "results at the end": [ASKED, said(pb.ROLE_ASSISTANT, "WORDSx", *TWO), *RESULTS],
+    "results at the end": [ASKED, message("assistant", "WORDSx", *TWO), *RESULTS],
     "broken arguments of a tool that is not listed": [
         ASKED,
-        said(pb.ROLE_ASSISTANT, "", ("call_a", "GONEx", '{"city": "BROKENx')),
+        message("assistant", "", ("call_a", "GONEx", '{"city": "BROKENx')),
         RESULTS[1],
         NEXT,
     ],
     "arguments that are no object": [
         ASKED,
-        said(pb.ROLE_ASSISTANT, "", ("call_a", "get_weather", '["LISTx"]')),
+        message("assistant", "", ("call_a", "get_weather", '["LISTx"]')),
         RESULTS[1],
         NEXT,
     ],
-    "a result without a call": [ASKED, said(pb.ROLE_TOOL, "STRAYx", tool_call_id="nobody"), NEXT],
-    "a call without a result": [ASKED, said(pb.ROLE_ASSISTANT, "", TWO[0]), NEXT],
+    "a result without a call": [ASKED, message("tool", "STRAYx", tool_call_id="nobody"), NEXT],
+    "a call without a result": [ASKED, message("assistant", "", TWO[0]), NEXT],
 }
 
 
@@ -179,7 +174,7 @@ def test_nothing_of_a_conversation_is_lost(own_tokenizer: Any, name: str) -> Non
             asked.tools.add(name=tool, parameters_json='{"type": "object", "properties": {"city": {"type": "string"}}}')
         asked.conversation.messages.extend(messages)
         text = str(own_tokenizer.decode(renderer.render(asked).ids))
-        words = {word for message in messages for word in re.findall("[A-Za-z]+x\\b", str(message))}
+        words = {word for each in messages for word in re.findall("[A-Za-z]+x\\b", str(each))}
         assert words and not {word for word in words if word not in text}, what
         if "RESULTax" in text and "RESULTbx" in text:
             places = [text.rindex(word) for word in ("PARISx", "OSLOx", "RESULTax", "RESULTbx")]
